@@ -5,6 +5,7 @@ RouteLLMError
 ├── ConfigurationError (ValueError)        a constructor argument or a configuration file is wrong
 │   ├── InvalidThresholdError              not a number in [0, 1]
 │   ├── UnknownRouterError                 no such name, folder or repository
+│   ├── RouterUnavailableError             a registered router lacks an extra, a key or the network
 │   └── UnknownModelError                  the router does not know this reference model
 ├── MissingDependencyError (ImportError)   an extra is not installed; the message is the command that installs it
 ├── CalibrationError (ValueError)          a threshold cannot be derived from what was given
@@ -41,6 +42,10 @@ class InvalidThresholdError(ConfigurationError):
 
 class UnknownRouterError(ConfigurationError):
     """A router name is neither registered, nor a folder, nor a Hub repository."""
+
+
+class RouterUnavailableError(ConfigurationError):
+    """A registered router cannot be used here: an extra, a key or the network is missing."""
 
 
 class UnknownModelError(ConfigurationError):

@@ -1,0 +1,165 @@
+"""What a checkpoint holds.
+
+To change the format: raise `FORMAT_VERSION`, keep a reader for the version before it in `CheckpointConfig.from_dict`, and add
+a stored example of the old version to the tests.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routellm_core.calibration import ThresholdTable
+from routellm_core.errors import CalibrationError, CheckpointFormatError
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EmbedderSpec:
+    """The embedder a router was trained with.
+
+    Attributes:
+        id: What `Embedder.id` says.
+        dimension: The length of its vectors.
+    """
+
+    id: str
+    dimension: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckpointConfig:
+    """The `config.json` of a checkpoint.
+
+    Attributes:
+        router: The registered name of the router's class.
+        models: The reference models the router knows.
+        reference_strong: The strong model of its pair; None for a pool.
+        reference_weak: The weak model of its pair; None for a pool.
+        embedder: The embedder it was trained with; None if it uses none.
+        parameters: What else the router's class needs, as plain JSON.
+        thresholds: The calibrated thresholds; None if there are none.
+        provenance: What it was trained on and how, for people.
+        metrics: How well it does on held-out prompts, for people.
+    """
+
+    router: str
+    models: tuple[str, ...] = ()
+    reference_strong: str | None = None
+    reference_weak: str | None = None
+    embedder: EmbedderSpec | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    thresholds: ThresholdTable | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the content of `config.json`."""
+        return {
+            "format_version": FORMAT_VERSION,
+            "router": self.router,
+            "models": list(self.models),
+            "reference_strong": self.reference_strong,
+            "reference_weak": self.reference_weak,
+            "embedder": None
+            if self.embedder is None
+            else {"id": self.embedder.id, "dimension": self.embedder.dimension},
+            "parameters": dict(self.parameters),
+            "thresholds": None if self.thresholds is None else self.thresholds.to_dict(),
+            "provenance": dict(self.provenance),
+            "metrics": dict(self.metrics),
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Read the content of `config.json`.
+
+        Raises:
+            CheckpointFormatError: If it is of a version this library does not read, or lacks what it must have.
+        """
+        version = data.get("format_version")
+        if version != FORMAT_VERSION:
+            raise CheckpointFormatError(
+                f"config.json has format_version {version!r}; this version of routellm-plugins reads {FORMAT_VERSION}: "
+                'pip install --upgrade "routellm-plugins"'
+            )
+        try:
+            embedder, thresholds = data["embedder"], data["thresholds"]
+            return cls(
+                router=str(data["router"]),
+                models=tuple(map(str, data["models"])),
+                reference_strong=data["reference_strong"],
+                reference_weak=data["reference_weak"],
+                embedder=embedder and EmbedderSpec(id=str(embedder["id"]), dimension=int(embedder["dimension"])),
+                parameters=dict(data["parameters"]),
+                thresholds=thresholds and ThresholdTable.from_dict(thresholds),
+                provenance=dict(data["provenance"]),
+                metrics=dict(data["metrics"]),
+            )
+        except KeyError as error:
+            raise CheckpointFormatError(f"config.json has no {error}") from None
+        except (TypeError, ValueError, CalibrationError) as error:
+            raise CheckpointFormatError(f"config.json holds a value of the wrong kind: {error}") from error
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Checkpoint:
+    """A stored router: its configuration and its arrays.
+
+    Attributes:
+        config: What `config.json` says.
+        arrays: What `model.safetensors` holds.
+        origin: Where it was read from, for error messages.
+    """
+
+    config: CheckpointConfig
+    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    origin: str = "checkpoint"
+
+    def array(self, name: str, shape: tuple[int | None, ...]) -> NDArray[np.float64]:
+        """Return one array in float64.
+
+        Args:
+            name: Its name in `model.safetensors`.
+            shape: What its shape must be; None allows any length of that axis.
+
+        Raises:
+            CheckpointFormatError: If it is missing, of another shape, or not finite.
+        """
+        if name not in self.arrays:
+            there = ", ".join(sorted(self.arrays)) or "none"
+            raise CheckpointFormatError(f"{self.origin}: model.safetensors has no array {name!r}; there are: {there}")
+        array = self.arrays[name]
+        fits = array.ndim == len(shape) and all(
+            want in (None, have) for want, have in zip(shape, array.shape, strict=True)
+        )
+        if not fits:
+            wanted = tuple("any" if n is None else n for n in shape)
+            raise CheckpointFormatError(f"{self.origin}: array {name!r} has shape {array.shape}, expected {wanted}")
+        values = array.astype(np.float64)
+        if not np.isfinite(values).all():
+            raise CheckpointFormatError(f"{self.origin}: array {name!r} holds numbers that are not finite")
+        return values
+
+    def fingerprint(self) -> str:
+        """Return a digest of everything the scores depend on."""
+        config = self.config
+        digest = hashlib.sha256()
+        scoring = {
+            "router": config.router,
+            "models": config.models,
+            "pair": (config.reference_strong, config.reference_weak),
+            "embedder": config.embedder and config.embedder.id,
+            "parameters": config.parameters,
+        }
+        digest.update(json.dumps(scoring, sort_keys=True, default=list).encode())
+        for name in sorted(self.arrays):
+            array = np.ascontiguousarray(self.arrays[name])
+            digest.update(f"{name}:{array.dtype}:{array.shape}".encode())
+            digest.update(array.tobytes())
+        return f"{config.router}:{digest.hexdigest()[:32]}"

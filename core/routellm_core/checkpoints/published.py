@@ -1,0 +1,88 @@
+"""The checkpoints that lm-sys published on the Hub, read as they are.
+
+The layout of `routellm/mf_gpt4_augmented` and the 64 model names behind its rows are those of the package
+routellm 0.2.0 (Apache-2.0), `routers/matrix_factorization/model.py`.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from numpy.typing import NDArray
+
+from routellm_core.checkpoints.format import Checkpoint, CheckpointConfig, EmbedderSpec
+from routellm_core.errors import CheckpointFormatError
+
+MF_REPO = "routellm/mf_gpt4_augmented"
+REFERENCE_STRONG = "gpt-4-1106-preview"
+REFERENCE_WEAK = "mixtral-8x7b-instruct-v0.1"
+
+_MF_KEYS = {"dim", "num_models", "text_dim", "num_classes", "use_proj"}
+_MF_ARRAYS = {
+    "P.weight": "model_embeddings",
+    "text_proj.0.weight": "text_projection",
+    "classifier.0.weight": "output_weights",
+}
+
+# fmt: off
+ARENA_MODELS = (
+    "RWKV-4-Raven-14B", "alpaca-13b", "chatglm-6b", "chatglm2-6b", "chatglm3-6b", "claude-1", "claude-2.0", "claude-2.1",
+    "claude-instant-1", "codellama-34b-instruct", "deepseek-llm-67b-chat", "dolly-v2-12b", "dolphin-2.2.1-mistral-7b",
+    "falcon-180b-chat", "fastchat-t5-3b", "gemini-pro", "gemini-pro-dev-api", "gpt-3.5-turbo-0125", "gpt-3.5-turbo-0314",
+    "gpt-3.5-turbo-0613", "gpt-3.5-turbo-1106", "gpt-4-0125-preview", "gpt-4-0314", "gpt-4-0613", "gpt-4-1106-preview",
+    "gpt4all-13b-snoozy", "guanaco-33b", "koala-13b", "llama-13b", "llama-2-13b-chat", "llama-2-70b-chat", "llama-2-7b-chat",
+    "llama2-70b-steerlm-chat", "mistral-7b-instruct", "mistral-7b-instruct-v0.2", "mistral-medium",
+    "mixtral-8x7b-instruct-v0.1", "mpt-30b-chat", "mpt-7b-chat", "nous-hermes-2-mixtral-8x7b-dpo", "oasst-pythia-12b",
+    "openchat-3.5", "openchat-3.5-0106", "openhermes-2.5-mistral-7b", "palm-2", "pplx-70b-online", "pplx-7b-online",
+    "qwen-14b-chat", "qwen1.5-4b-chat", "qwen1.5-72b-chat", "qwen1.5-7b-chat", "solar-10.7b-instruct-v1.0",
+    "stablelm-tuned-alpha-7b", "starling-lm-7b-alpha", "stripedhyena-nous-7b", "tulu-2-dpo-70b", "vicuna-13b",
+    "vicuna-33b", "vicuna-7b", "wizardlm-13b", "wizardlm-70b", "yi-34b-chat", "zephyr-7b-alpha", "zephyr-7b-beta",
+)
+# fmt: on
+"""The models of Chatbot Arena that RouteLLM knows, in the order of the rows of `P.weight`."""
+
+
+def is_published_layout(config: Mapping[str, Any]) -> bool:
+    """Say whether a `config.json` is one of those layouts."""
+    return config.keys() >= _MF_KEYS and "format_version" not in config
+
+
+def read_published(config: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], *, origin: str) -> Checkpoint:
+    """Read the layout of `routellm/mf_gpt4_augmented`.
+
+    Raises:
+        CheckpointFormatError: If the configuration or an array is not what that layout has.
+    """
+    if config["num_classes"] != 1:
+        raise CheckpointFormatError(f"{origin}: num_classes is {config['num_classes']!r}; a win rate needs 1")
+    n = config["num_models"]
+    if n != len(ARENA_MODELS):
+        raise CheckpointFormatError(
+            f"{origin}: num_models is {n!r}, and this layout names its models only for {len(ARENA_MODELS)}: store it in "
+            "the routellm-plugins format, which carries the names"
+        )
+    expected = set(_MF_ARRAYS) - (set() if config["use_proj"] else {"text_proj.0.weight"})
+    missing = sorted(expected - set(arrays))
+    if missing:
+        raise CheckpointFormatError(f"{origin}: model.safetensors has no array {', '.join(map(repr, missing))}")
+    renamed = {_MF_ARRAYS[name]: arrays[name] for name in expected}
+    shapes = {"model_embeddings": (n, config["dim"]), "output_weights": (1, config["dim"])}
+    if config["use_proj"]:
+        shapes["text_projection"] = (config["dim"], config["text_dim"])
+    for name, shape in shapes.items():
+        if renamed[name].shape != shape:
+            raise CheckpointFormatError(
+                f"{origin}: array {name!r} has shape {renamed[name].shape}, config.json promises {shape}"
+            )
+    return Checkpoint(
+        config=CheckpointConfig(
+            router="mf",
+            models=ARENA_MODELS,
+            reference_strong=REFERENCE_STRONG,
+            reference_weak=REFERENCE_WEAK,
+            embedder=EmbedderSpec(id="openai:text-embedding-3-small", dimension=int(config["text_dim"])),
+            parameters={"normalize_models": True},
+            provenance={"published_by": "lm-sys", "layout": MF_REPO},
+        ),
+        arrays={**renamed, "output_weights": renamed["output_weights"][0]},
+        origin=origin,
+    )

@@ -1,0 +1,77 @@
+"""What goes into the engine and what comes out: plain records."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Reason = Literal[
+    "policy", "forced", "tools_route", "session", "only_candidate", "empty_prompt", "router_error", "fallback"
+]
+"""Which rule made the choice."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RoutingRequest:
+    """One call that is to be routed.
+
+    Attributes:
+        text: What the router reads.
+        threshold: For this call only, in [0, 1]; None takes that of `routing()`, else the engine's.
+        route: The candidate that must take the call; None lets the engine choose.
+        session: The conversation the call belongs to; None if unknown.
+    """
+
+    text: str = field(repr=False)
+    threshold: float | None = None
+    route: str | None = None
+    session: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RoutingDecision:
+    """Which model takes a call, and why. Carries no prompt text.
+
+    Attributes:
+        choice: The candidate that takes the call.
+        alternatives: The other candidates that could, in the order to try them.
+        scores: The router's score of each candidate, in [0, 1]; None if the call was not scored.
+        strong_win_rate: The score of the strong model where there is a pair; else None.
+        threshold: What the score was compared with; None if it was not.
+        router: The router's name.
+        policy: The policy's name.
+        reason: Which rule made the choice.
+        explanation: The same as a sentence.
+        ruled_out: The candidates that could not take this call, each with why.
+        scoring_ms: How long this caller waited for the score; 0 if it was not scored.
+        fallback_from: The candidate that failed before this decision; None if none did.
+    """
+
+    choice: str
+    alternatives: tuple[str, ...] = ()
+    scores: Mapping[str, float] | None = None
+    strong_win_rate: float | None = None
+    threshold: float | None = None
+    router: str
+    policy: str
+    reason: Reason
+    explanation: str
+    ruled_out: Mapping[str, str] = field(default_factory=dict)
+    scoring_ms: float = 0.0
+    fallback_from: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON, for metadata and logs."""
+        return {
+            "choice": self.choice,
+            "alternatives": list(self.alternatives),
+            "scores": None if self.scores is None else dict(self.scores),
+            "strong_win_rate": self.strong_win_rate,
+            "threshold": self.threshold,
+            "router": self.router,
+            "policy": self.policy,
+            "reason": self.reason,
+            "explanation": self.explanation,
+            "ruled_out": dict(self.ruled_out),
+            "scoring_ms": round(self.scoring_ms, 4),
+            "fallback_from": self.fallback_from,
+        }

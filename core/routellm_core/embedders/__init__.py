@@ -1,0 +1,5 @@
+"""Embedders: texts in, unit vectors out. Always injected, never global."""
+
+from routellm_core.embedders.base import Embedder
+
+__all__ = ["Embedder"]

@@ -1,0 +1,152 @@
+"""A cache in front of an embedder, in memory and on disk."""
+
+import asyncio
+import hashlib
+import logging
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routellm_core.embedders.base import Embedder, aembed
+from routellm_core.errors import ConfigurationError, MissingDependencyError
+
+logger = logging.getLogger(__name__)
+
+
+class CachedEmbedder:
+    """Embeds each text once.
+
+    Keys are digests of the embedder's id and the text, so embedders never mix and no prompt is stored.
+
+    Args:
+        embedder: Who embeds what is not cached.
+        max_entries: How many vectors to keep in memory, least recently used first out; 0 keeps none.
+        directory: A folder for vectors that outlive the process (LMDB; several processes may share it); None keeps them in memory
+            alone. Its id and dimension become the embedder's.
+        max_bytes: How large the folder may grow; once full it is read and not written any more.
+
+    Raises:
+        ConfigurationError: If a number is out of range.
+        MissingDependencyError: If a directory is given and the extra `cache` is not installed.
+    """
+
+    def __init__(
+        self,
+        embedder: Embedder,
+        *,
+        max_entries: int = 10_000,
+        directory: str | os.PathLike[str] | None = None,
+        max_bytes: int = 1 << 30,
+    ) -> None:
+        if max_entries < 0 or max_bytes < 1 << 16:
+            raise ConfigurationError(
+                f"max_entries must be 0 or more and max_bytes {1 << 16} or more, not {max_entries!r} and {max_bytes!r}"
+            )
+        self._embedder = embedder
+        self._max_entries = max_entries
+        self._memory: OrderedDict[bytes, NDArray[np.float32]] = OrderedDict()
+        self._lock = threading.Lock()
+        self._disk = None if directory is None else _open(directory, max_bytes)
+        self._disk_is_full = False
+
+    def __repr__(self) -> str:
+        return f"CachedEmbedder({self._embedder!r})"
+
+    @property
+    def id(self) -> str:
+        """The id of the embedder behind."""
+        return self._embedder.id
+
+    @property
+    def dimension(self) -> int:
+        """The dimension of the embedder behind."""
+        return self._embedder.dimension
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Embed n texts; shape (n, dimension). What is cached is not embedded again."""
+        keys, found = self._find(texts)
+        missing = self._missing(texts, keys, found)
+        if missing:
+            self._keep(found, missing, self._embedder.embed(list(missing.values())))
+        return self._rows(keys, found)
+
+    async def aembed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Embed n texts without blocking the event loop; see `embed`."""
+        keys, found = await asyncio.to_thread(self._find, texts) if self._disk is not None else self._find(texts)
+        missing = self._missing(texts, keys, found)
+        if missing:
+            vectors = await aembed(self._embedder, list(missing.values()))
+            await asyncio.to_thread(self._keep, found, missing, vectors)
+        return self._rows(keys, found)
+
+    def _find(self, texts: Sequence[str]) -> tuple[list[bytes], dict[bytes, NDArray[np.float32]]]:
+        salt = self.id.encode() + b"\0"
+        keys = [
+            hashlib.blake2b(salt + text.encode("utf-8", "surrogatepass"), digest_size=32).digest() for text in texts
+        ]
+        found: dict[bytes, NDArray[np.float32]] = {}
+        with self._lock:
+            for key in keys:
+                if key in self._memory:
+                    self._memory.move_to_end(key)
+                    found[key] = self._memory[key]
+        if self._disk is not None:
+            from_disk = {}
+            with self._disk.begin() as transaction:
+                for key in keys:
+                    stored = None if key in found else transaction.get(key)
+                    if stored is not None and len(stored) == 4 * self.dimension:
+                        from_disk[key] = np.frombuffer(bytes(stored), dtype="<f4")
+            self._remember(from_disk)
+            found |= from_disk
+        return keys, found
+
+    def _missing(
+        self, texts: Sequence[str], keys: list[bytes], found: dict[bytes, NDArray[np.float32]]
+    ) -> dict[bytes, str]:
+        return {key: text for key, text in zip(keys, texts, strict=True) if key not in found}
+
+    def _keep(
+        self, found: dict[bytes, NDArray[np.float32]], missing: dict[bytes, str], vectors: NDArray[np.float32]
+    ) -> None:
+        new = dict(zip(missing, vectors, strict=True))
+        found.update(new)
+        self._remember(new)
+        if self._disk is None or self._disk_is_full:
+            return
+        import lmdb  # its presence was checked when the folder was opened
+
+        try:
+            with self._disk.begin(write=True) as transaction:
+                for key, vector in new.items():
+                    transaction.put(key, vector.astype("<f4").tobytes())
+        except lmdb.MapFullError:
+            self._disk_is_full = True
+            logger.warning("the embedding cache on disk is full: new vectors stay in memory (raise max_bytes)")
+
+    def _remember(self, vectors: dict[bytes, NDArray[np.float32]]) -> None:
+        with self._lock:
+            for key, vector in vectors.items():
+                self._memory[key] = vector
+                self._memory.move_to_end(key)
+            while len(self._memory) > self._max_entries:
+                self._memory.popitem(last=False)
+
+    def _rows(self, keys: list[bytes], found: dict[bytes, NDArray[np.float32]]) -> NDArray[np.float32]:
+        if not keys:
+            return np.zeros((0, self.dimension), dtype=np.float32)
+        return np.stack([found[key] for key in keys])
+
+
+def _open(directory: str | os.PathLike[str], max_bytes: int) -> Any:
+    try:
+        import lmdb  # only a cache on disk needs it
+    except ImportError as error:
+        raise MissingDependencyError.for_extra("An embedding cache on disk", "cache") from error
+    os.makedirs(directory, exist_ok=True)  # noqa: PTH103  (takes any path-like)
+    return lmdb.open(os.fspath(directory), map_size=max_bytes, max_readers=1024)

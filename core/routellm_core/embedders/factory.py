@@ -1,0 +1,37 @@
+"""From the embedder id in a checkpoint to an embedder."""
+
+from routellm_core.embedders.base import Embedder, check_match
+from routellm_core.errors import EmbedderMismatchError
+
+
+def embedder_for(id: str, dimension: int, *, origin: str) -> Embedder:  # noqa: A002
+    """Make the embedder that a checkpoint was trained with. No key is needed and nothing is fetched until it embeds.
+
+    Args:
+        id: `Embedder.id` of the embedder it was trained with.
+        dimension: The length of its vectors.
+        origin: What errors call the checkpoint.
+
+    Raises:
+        EmbedderMismatchError: If the id is not one that this library can make.
+        MissingDependencyError: If its extra is not installed.
+    """
+    kind, _, model = id.partition(":")
+    if kind == "openai" and model:
+        from routellm_core.embedders.openai import OpenAIEmbedder  # needs its extra
+
+        return OpenAIEmbedder(model, dimension=dimension)
+    if kind == "sentence-transformers" and model:
+        from routellm_core.embedders.sentence_transformers import SentenceTransformerEmbedder
+
+        return SentenceTransformerEmbedder(model)
+    from routellm_core.embedders.bundled import BundledEmbedder  # only what is asked for is imported
+
+    bundled = BundledEmbedder()
+    if id.startswith("routellm-static"):
+        check_match(bundled, id=id, dimension=dimension, origin=origin)
+        return bundled
+    raise EmbedderMismatchError(
+        f"{origin} was trained with embedder {id!r} ({dimension} dimensions), which cannot be made from its id: give it "
+        f"as embedder=...; the embedded default is {bundled.id!r} ({bundled.dimension} dimensions)"
+    )

@@ -1,0 +1,1 @@
+"""Routers: one variant per file, found by name through `routellm_core.registry`."""
