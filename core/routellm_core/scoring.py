@@ -40,8 +40,9 @@ class ScoringService:
 
     A prompt that is being scored is not scored a second time: later callers wait for the first one's result. Each caller
     waits on its own, so cancelling one, or one running into its deadline, leaves the others alone, and a late
-    result still reaches the cache. If a batch fails, its halves are tried, so that one bad prompt does
-    not take the others with it; if both halves fail too, the router is taken to be down.
+    result still reaches the cache. If a batch fails, its halves are tried, so that one bad prompt does not take the
+    others with it; if both halves fail too, the router is taken to be down. A batch that was gathered from
+    several callers is tried one by one instead: no caller pays for another's prompt.
 
     Args:
         router: Who scores.
@@ -229,11 +230,11 @@ class ScoringService:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _run(self, jobs: Sequence[_Job]) -> None:
+    def _run(self, jobs: Sequence[_Job], *, gathered: bool = False) -> None:
         texts = [text for _, text, _ in jobs]
         outcomes: list[Row | ScoringError] = [_NOT_SCORED] * len(jobs)
         try:
-            for part in _parts_to_score(outcomes):
+            for part in _parts_to_score(outcomes, gathered=gathered):
                 try:
                     outcomes[part] = self._checked(self.router.score(texts[part]), len(texts[part]))
                 except Exception as error:  # noqa: BLE001  (any failure of a router is the callers' policy to handle)
@@ -284,7 +285,7 @@ class ScoringService:
             again = self._draining
         if again:
             self._start_drain()
-        self._run(jobs)
+        self._run(jobs, gathered=True)
 
     # --- how it is waited for ----------------------------------------------------------------------------------------
 
@@ -359,10 +360,13 @@ def _result(pending: _Pending) -> Row:
 _NOT_SCORED = ScoringError("scoring was interrupted")
 
 
-def _parts_to_score(outcomes: list[Row | ScoringError]) -> Iterator[slice]:
+def _parts_to_score(outcomes: list[Row | ScoringError], *, gathered: bool = False) -> Iterator[slice]:
     """Yield what to score next; after each part the caller has put what came of it into `outcomes`."""
     low, high = 0, len(outcomes)
     yield slice(low, high)
+    if gathered and high > 1 and _all_failed(outcomes):
+        yield from (slice(position, position + 1) for position in range(high))
+        return
     while high - low > 1 and _all_failed(outcomes[low:high]):
         middle = (low + high) // 2
         halves = [slice(low, middle), slice(middle, high)]

@@ -32,7 +32,9 @@ class BundledEmbedder:
         """Embed n texts; shape (n, dimension), unit rows, 0 where a text holds no known token."""
         if not texts:
             return np.zeros((0, self.dimension), dtype=np.float32)
-        vectors = _model().encode(list(texts), use_multiprocessing=False)
+        # Lone surrogates cannot be encoded, and no token holds them.
+        clean = [text.encode("utf-8", "replace").decode() for text in texts]
+        vectors = _model().encode(clean, use_multiprocessing=False)
         return as_unit_rows(vectors, n=len(texts), dimension=self.dimension, embedder_id=self.id)
 
     def __repr__(self) -> str:

@@ -79,7 +79,7 @@ class DefaultRouter(PretrainedRouter, PairRouter):
     def strong_win_rates(self, prompts: Sequence[str]) -> NDArray[np.float64]:
         """Embed the prompts and return their strong win rates, shape (n,)."""
         features = default_features(self.embedder, prompts).astype(np.float64)
-        # One row at a time in one fixed order: a matrix product may round differently for another number of rows.
+        # Not a matrix product, which may round differently for another number of rows: a batch equals its single rows.
         logits = np.einsum("nf,hf->nh", features, self._weights.astype(np.float64)) + self._intercepts
         weak_right, strong_right = sigmoid(logits).T
         return np.asarray((1.0 + strong_right - weak_right) / 2.0)

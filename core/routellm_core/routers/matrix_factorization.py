@@ -111,7 +111,7 @@ class MatrixFactorizationRouter(PretrainedRouter, PairRouter):
             Shape (n, n_models); only differences within a row mean something.
         """
         vectors = np.asarray(embeddings, dtype=np.float64)
-        return np.asarray(vectors @ self._directions.T + self._offsets)
+        return np.asarray(np.einsum("nd,md->nm", vectors, self._directions) + self._offsets)
 
     def strong_win_rates_from_embeddings(self, embeddings: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         """Return the strong win rate of every prompt from its embedding.
@@ -123,7 +123,8 @@ class MatrixFactorizationRouter(PretrainedRouter, PairRouter):
             Shape (n,), in [0, 1].
         """
         vectors = np.asarray(embeddings, dtype=np.float64)
-        return sigmoid(vectors @ self._pair_direction + self._pair_offset)
+        # Not a matrix product, which may round differently for another number of rows: a batch equals its single rows.
+        return sigmoid(np.einsum("nd,d->n", vectors, self._pair_direction) + self._pair_offset)
 
     def strong_win_rates(self, prompts: Sequence[str]) -> NDArray[np.float64]:
         """Embed the prompts and return their strong win rates, shape (n,)."""

@@ -1,0 +1,45 @@
+"""`routellm`: one thin file per command, which parses, calls one function of the library and prints."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from routellm_core._version import __version__
+from routellm_core.cli.score import score
+from routellm_core.errors import RouteLLMError
+
+app = typer.Typer(
+    name="routellm",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Send each prompt to the strong or the weak language model, by a learned router.",
+    epilog="Start with:  routellm score 'What is the capital of France?' 'Prove Fermat\\'s last theorem for n = 3.'",
+)
+app.command()(score)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line; bad input ends with one line on standard error and exit code 2."""
+    try:
+        app()
+    except RouteLLMError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)

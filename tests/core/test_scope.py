@@ -1,0 +1,46 @@
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from routellm_core import routing
+from routellm_core.scope import current_scope
+
+
+def test_blocks_nest_and_end():
+    with routing(threshold=0.3, session="s"):
+        with routing(route="weak"):
+            assert (current_scope().threshold, current_scope().route, current_scope().session) == (0.3, "weak", "s")
+        assert current_scope().route is None
+    assert current_scope().threshold is None
+
+
+def test_ends_when_the_block_raises():
+    with pytest.raises(ZeroDivisionError), routing(threshold=0.3):
+        raise ZeroDivisionError
+    assert current_scope().threshold is None
+
+
+async def test_tasks_inherit_it_and_do_not_disturb_each_other():
+    async def call(threshold: float) -> float | None:
+        async with routing(threshold=threshold):
+            await asyncio.sleep(0.01 * (1 - threshold))
+            return await asyncio.create_task(read())
+
+    async def read() -> float | None:
+        await asyncio.sleep(0)
+        return current_scope().threshold
+
+    thresholds = [i / 50 for i in range(50)]
+    assert await asyncio.gather(*map(call, thresholds)) == thresholds
+    assert current_scope().threshold is None
+
+
+def test_decorates_functions_also_in_several_threads():
+    @routing(threshold=0.25)
+    def read(_: int) -> float | None:
+        return current_scope().threshold
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(read, range(100))) == {0.25}
+    assert current_scope().threshold is None
