@@ -23,7 +23,6 @@ on dev:
 import argparse
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -165,6 +164,7 @@ Static token embedding of routellm-plugins ({SHIPPED})
 Distilled from {TEACHER}
     https://huggingface.co/{TEACHER}
     Licence: Apache-2.0, see LICENSE-all-MiniLM-L6-v2 in this folder
+    Itself fine-tuned from nreimers/MiniLM-L6-H384-uncased (MIT)
     model.safetensors, SHA-256 {TEACHER_SHA256["model.safetensors"]}
     tokenizer.json, SHA-256 {TEACHER_SHA256["tokenizer.json"]}
 
@@ -344,7 +344,6 @@ def main() -> None:
     import torch
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped,unused-ignore]
 
-    os.environ["HF_HUB_OFFLINE"] = "1"
     torch.set_num_threads(1)  # sums in one order, whatever the number of cores
     teacher = teacher_folder()
     with threadpool_limits(limits=1):
