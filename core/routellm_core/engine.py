@@ -5,13 +5,13 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from copy import copy
-from typing import Literal, Self, get_args
+from typing import Literal, Self, get_args, overload
 
 import numpy as np
 
 from routellm_core.calibration import validate_threshold
 from routellm_core.decision import Reason, RoutingDecision, RoutingRequest
-from routellm_core.errors import ConfigurationError, ScoringError, UnknownModelError
+from routellm_core.errors import ConfigurationError, RouteLLMError, ScoringError, UnknownModelError
 from routellm_core.policies import Policy, get_policy
 from routellm_core.registry import load_router
 from routellm_core.routers.base import PairRouter, Router
@@ -168,25 +168,85 @@ class RoutingEngine:
             outcome = error
         return self._conclude(call, outcome, _ms_since(start))
 
-    def decide_batch(self, requests: Sequence[RoutingRequest | str]) -> list[RoutingDecision]:
-        """Decide where many calls go, with one call of the router; see `decide`."""
-        calls = [self._prepare(request) for request in requests]
-        decided = [self._without_score(call) for call in calls]
-        waiting = [call for call, decision in zip(calls, decided, strict=True) if decision is None]
-        start = time.perf_counter()
-        outcomes = iter(self._scoring.score_many([call.text for call in waiting]))
-        elapsed = _ms_since(start)
-        return [d or self._conclude(call, next(outcomes), elapsed) for call, d in zip(calls, decided, strict=True)]
+    @overload
+    def decide_batch(
+        self, requests: Sequence[RoutingRequest | str], *, return_exceptions: Literal[False] = False
+    ) -> list[RoutingDecision]: ...
 
-    async def adecide_batch(self, requests: Sequence[RoutingRequest | str]) -> list[RoutingDecision]:
-        """Decide where many calls go without blocking the event loop; see `decide_batch`."""
-        calls = [self._prepare(request) for request in requests]
-        decided = [self._without_score(call) for call in calls]
-        waiting = [call for call, decision in zip(calls, decided, strict=True) if decision is None]
+    @overload
+    def decide_batch(
+        self, requests: Sequence[RoutingRequest | str], *, return_exceptions: Literal[True]
+    ) -> list[RoutingDecision | RouteLLMError]: ...
+
+    def decide_batch(
+        self, requests: Sequence[RoutingRequest | str], *, return_exceptions: bool = False
+    ) -> Sequence[RoutingDecision | RouteLLMError]:
+        """Decide where many calls go, with one call of the router; see `decide`.
+
+        Args:
+            requests: The calls, or just their texts.
+            return_exceptions: Return the error of a call that cannot be decided in its place, instead of raising it.
+        """
+        batch = self._open(requests, return_exceptions=return_exceptions)
         start = time.perf_counter()
-        outcomes = iter(await self._scoring.ascore_many([call.text for call in waiting]))
-        elapsed = _ms_since(start)
-        return [d or self._conclude(call, next(outcomes), elapsed) for call, d in zip(calls, decided, strict=True)]
+        outcomes = self._scoring.score_many([item.text for item in batch if isinstance(item, RoutingRequest)])
+        return self._close(batch, outcomes, _ms_since(start), return_exceptions=return_exceptions)
+
+    @overload
+    async def adecide_batch(
+        self, requests: Sequence[RoutingRequest | str], *, return_exceptions: Literal[False] = False
+    ) -> list[RoutingDecision]: ...
+
+    @overload
+    async def adecide_batch(
+        self, requests: Sequence[RoutingRequest | str], *, return_exceptions: Literal[True]
+    ) -> list[RoutingDecision | RouteLLMError]: ...
+
+    async def adecide_batch(
+        self, requests: Sequence[RoutingRequest | str], *, return_exceptions: bool = False
+    ) -> Sequence[RoutingDecision | RouteLLMError]:
+        """Decide where many calls go without blocking the event loop; see `decide_batch`."""
+        batch = self._open(requests, return_exceptions=return_exceptions)
+        start = time.perf_counter()
+        outcomes = await self._scoring.ascore_many([item.text for item in batch if isinstance(item, RoutingRequest)])
+        return self._close(batch, outcomes, _ms_since(start), return_exceptions=return_exceptions)
+
+    def _open(
+        self, requests: Sequence[RoutingRequest | str], *, return_exceptions: bool
+    ) -> list[RoutingRequest | RoutingDecision | RouteLLMError]:
+        """Decide what needs no score; the requests that remain do."""
+        batch: list[RoutingRequest | RoutingDecision | RouteLLMError] = []
+        for request in requests:
+            try:
+                call = self._prepare(request)
+                batch.append(self._without_score(call) or call)
+            except RouteLLMError as error:
+                if not return_exceptions:
+                    raise
+                batch.append(error)
+        return batch
+
+    def _close(
+        self,
+        batch: Sequence[RoutingRequest | RoutingDecision | RouteLLMError],
+        outcomes: Sequence[Row | ScoringError],
+        scoring_ms: float,
+        *,
+        return_exceptions: bool,
+    ) -> list[RoutingDecision | RouteLLMError]:
+        """Decide the requests of an opened batch with the outcomes of their scoring."""
+        remaining = iter(outcomes)
+        decided: list[RoutingDecision | RouteLLMError] = []
+        for item in batch:
+            try:
+                decided.append(
+                    self._conclude(item, next(remaining), scoring_ms) if isinstance(item, RoutingRequest) else item
+                )
+            except ScoringError as error:
+                if not return_exceptions:
+                    raise
+                decided.append(error)
+        return decided
 
     def _prepare(self, request: RoutingRequest | str) -> RoutingRequest:
         """Complete a request with the scope around it; what the request says itself wins."""
