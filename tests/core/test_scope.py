@@ -2,7 +2,6 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-
 from routellm_core import routing
 from routellm_core.scope import current_scope
 

@@ -7,7 +7,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-
 from routellm_core import RoutingEngine
 from routellm_core.errors import ScoringTimeoutError
 from routellm_core.testing import AsyncFunctionRouter, FunctionRouter
@@ -170,7 +169,7 @@ async def storm(engine_class: type[RoutingEngine], kind: type[FunctionRouter], *
         return float(value)
 
     router = kind(score, delay_s=(0.0, 0.05))
-    engine = engine_class(router, threshold=0.5, score_timeout_s=20.0, **options)
+    engine = engine_class(router, threshold=0.5, score_timeout_s=20.0, executor=ThreadPoolExecutor(64), **options)
     calls = []
     for i in range(1000):
         fate = "fails" if rng.random() < 0.05 else "works"
@@ -211,16 +210,21 @@ async def test_the_storm_finds_a_decision_kept_on_the_engine():
 
 
 async def test_calls_that_time_out_do_not_disturb_the_others():
-    def slow_for_some(prompt: str) -> float:
-        if "slow" in prompt:
-            time.sleep(0.3)
+    over = threading.Event()
+
+    def stuck_for_some(prompt: str) -> float:
+        if "stuck" in prompt:
+            over.wait(30)
         return win_rate_of(prompt)
 
-    engine = RoutingEngine(FunctionRouter(slow_for_some), threshold=0.5, score_timeout_s=0.15, executor=ThreadPoolExecutor(64))
-    prompts = [f"{'slow' if i % 20 == 0 else 'fast'} {i} {i / 400}" for i in range(400)]
+    engine = RoutingEngine(
+        FunctionRouter(stuck_for_some), threshold=0.5, score_timeout_s=2.0, executor=ThreadPoolExecutor(64)
+    )
+    prompts = [f"{'stuck' if i % 20 == 0 else 'fast'} {i} {i / 400}" for i in range(400)]
     decisions = await asyncio.gather(*map(engine.adecide, prompts))
+    over.set()
     for prompt, decision in zip(prompts, decisions, strict=True):
-        if "slow" in prompt:
+        if "stuck" in prompt:
             assert decision.reason == "router_error"
         else:
             assert decision.strong_win_rate == win_rate_of(prompt)

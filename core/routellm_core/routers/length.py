@@ -1,16 +1,21 @@
 """The length router: long prompts go to the strong model. A baseline that is hard to beat out of domain."""
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from routellm_core.calibration import ThresholdTable
+from routellm_core.checkpoints.folder import read_folder
 from routellm_core.checkpoints.format import Checkpoint, CheckpointConfig
 from routellm_core.embedders.base import Embedder
 from routellm_core.errors import CheckpointFormatError, ConfigurationError
 from routellm_core.routers.base import PairRouter
 from routellm_core.routers.pretrained import PretrainedRouter
+
+ASSET = Path(__file__).parent.parent / "assets" / "length"
 
 
 class LengthRouter(PretrainedRouter, PairRouter):
@@ -33,6 +38,15 @@ class LengthRouter(PretrainedRouter, PairRouter):
         """Return the relative length of every prompt, shape (n,)."""
         lengths = np.fromiter((len(prompt) for prompt in prompts), dtype=np.float64, count=len(prompts))
         return np.minimum(lengths / self.max_characters, 1.0)
+
+    @classmethod
+    def by_name(cls, **options: Any) -> "LengthRouter":
+        """Make the router with the thresholds that come with the package.
+
+        Args:
+            **options: `max_characters`; another scale than the default one leaves it uncalibrated.
+        """
+        return cls(**options) if options else cls.from_checkpoint(read_folder(ASSET, origin="the length router"))
 
     def to_checkpoint(self) -> Checkpoint:
         """Return the scale and the thresholds as a checkpoint."""
