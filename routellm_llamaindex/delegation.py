@@ -1,0 +1,79 @@
+"""The way of every call: decide, make the decision known, call the chosen model, mark what it returns."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from llama_index.core.llms.llm import LLM
+from routellm_core.decision import RoutingDecision, RoutingRequest
+
+from routellm_llamaindex.base import RoutedBase
+from routellm_llamaindex.capabilities import require_tool_calls
+from routellm_llamaindex.events import decision_tags, dispatch_decision, with_decision
+
+T = TypeVar("T")
+
+
+class Delegation(RoutedBase):
+    """Hands a call to the model that the engine chooses for its text.
+
+    Each method takes the text to score, what to do with the chosen model, and whether the call needs tools. Nothing of a
+    call is kept on the object. Streams are routed when the method is called, not when the first chunk is asked for.
+    """
+
+    def _call(self, text: str, call: Callable[[LLM], T], *, tools: bool = False) -> T:
+        decision = self._checked(self.engine.decide(RoutingRequest(text=text)), tools=tools)
+        with self._chosen(decision) as llm:
+            response = call(llm)
+        return with_decision(response, decision.to_dict())
+
+    async def _acall(self, text: str, call: Callable[[LLM], Awaitable[T]], *, tools: bool = False) -> T:
+        decision = self._checked(await self.engine.adecide(RoutingRequest(text=text)), tools=tools)
+        with self._chosen(decision) as llm:
+            response = await call(llm)
+        return with_decision(response, decision.to_dict())
+
+    def _stream(
+        self, text: str, call: Callable[[LLM], Iterator[T]], *, tools: bool = False
+    ) -> Generator[T, None, None]:
+        decision = self._checked(self.engine.decide(RoutingRequest(text=text)), tools=tools)
+        with self._chosen(decision) as llm:
+            stream = call(llm)
+        return _marked(stream, decision.to_dict())
+
+    async def _astream(
+        self, text: str, call: Callable[[LLM], Awaitable[AsyncIterator[T]]], *, tools: bool = False
+    ) -> AsyncGenerator[T, None]:
+        decision = self._checked(await self.engine.adecide(RoutingRequest(text=text)), tools=tools)
+        with self._chosen(decision) as llm:
+            stream = await call(llm)
+        return _amarked(stream, decision.to_dict())
+
+    def _checked(self, decision: RoutingDecision, *, tools: bool) -> RoutingDecision:
+        return require_tool_calls(decision, self.candidates) if tools else decision
+
+    @contextmanager
+    def _chosen(self, decision: RoutingDecision) -> Iterator[LLM]:
+        llm = self.candidates[decision.choice]
+        if self.emit_events:
+            dispatch_decision(decision, llm.metadata.model_name)
+        with decision_tags(decision):
+            yield llm
+
+
+def _marked(stream: Iterator[T], record: dict[str, Any]) -> Generator[T, None, None]:
+    try:
+        for chunk in stream:
+            yield with_decision(chunk, record)
+    finally:
+        if isinstance(stream, Generator):
+            stream.close()
+
+
+async def _amarked(stream: AsyncIterator[T], record: dict[str, Any]) -> AsyncGenerator[T, None]:
+    try:
+        async for chunk in stream:
+            yield with_decision(chunk, record)
+    finally:
+        if isinstance(stream, AsyncGenerator):
+            await stream.aclose()
