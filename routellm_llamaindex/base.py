@@ -14,6 +14,7 @@ from llama_index.core.bridge.pydantic import (
     model_serializer,
 )
 from llama_index.core.callbacks import CallbackManager
+from llama_index.core.callbacks.base_handler import BaseCallbackHandler
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import LLM
 from routellm_core.engine import RoutingEngine
@@ -33,7 +34,7 @@ class RoutedBase(FunctionCallingLLM):
     # An error of pydantic's would otherwise quote a model, and with it its key.
     model_config = ConfigDict(hide_input_in_errors=True)
 
-    candidates: Mapping[str, LLM] = Field(description="The models by name, weakest first.")
+    candidates: dict[str, LLM] = Field(description="The models by name, weakest first.")
     engine: RoutingEngine = Field(description="Decides which candidate takes a call.")
     routing_text: RoutingText | None = Field(default=None, description="What decides before the rule what is scored.")
     emit_events: bool = Field(default=True, description="Whether every decision is dispatched as an event.")
@@ -75,9 +76,8 @@ class RoutedBase(FunctionCallingLLM):
 
     def _hand_on(self, manager: CallbackManager, previous: CallbackManager | None) -> None:
         """Give the candidates a callback manager, but for those that were given handlers of their own."""
-        inherited = [] if previous is None else previous.handlers
         for llm in self.candidates.values():
-            if not llm.callback_manager.handlers or llm.callback_manager.handlers == inherited:
+            if _handlers(llm.callback_manager) in ([], _handlers(previous)):
                 llm.callback_manager = manager
 
     def with_threshold(self, threshold: float | None) -> Self:
@@ -161,6 +161,10 @@ class RoutedBase(FunctionCallingLLM):
         yield "candidates", {name: llm.metadata.model_name for name, llm in self.candidates.items()}
         yield "router", self.engine.router.name
         yield "threshold", self.threshold
+
+
+def _handlers(manager: CallbackManager | None) -> list[BaseCallbackHandler]:
+    return [] if manager is None else manager.handlers
 
 
 _OWN = frozenset(RoutedBase.model_fields.keys() - FunctionCallingLLM.model_fields.keys() | {"callback_manager"})

@@ -1,15 +1,17 @@
 """The way of every call: decide, make the decision known, call the chosen model, mark what it returns."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.llms.llm import LLM
 from routellm_core.decision import RoutingDecision, RoutingRequest
 
 from routellm_llamaindex.base import RoutedBase
 from routellm_llamaindex.capabilities import require_tool_calls
 from routellm_llamaindex.events import decision_tags, dispatch_decision, with_decision
+from routellm_llamaindex.text import text_to_score
 
 T = TypeVar("T")
 
@@ -17,34 +19,40 @@ T = TypeVar("T")
 class Delegation(RoutedBase):
     """Hands a call to the model that the engine chooses for its text.
 
-    Each method takes the text to score, what to do with the chosen model, and whether the call needs tools. Nothing of a
-    call is kept on the object. Streams are routed when the method is called, not when the first chunk is asked for.
+    Each of the four ways takes the request, what to do with the chosen model, and whether the call needs tools. Nothing of
+    a call is kept on the object. Streams are routed when the method is called, not when the first chunk is asked for.
     """
 
-    def _call(self, text: str, call: Callable[[LLM], T], *, tools: bool = False) -> T:
-        decision = self._checked(self.engine.decide(RoutingRequest(text=text)), tools=tools)
+    def _request(
+        self, messages: Callable[[], Sequence[ChatMessage]], variables: Mapping[str, Any] | None = None
+    ) -> RoutingRequest:
+        """Describe a call to the engine; see `text_to_score` for the arguments."""
+        return RoutingRequest(text=text_to_score(messages, variables, self.routing_text))
+
+    def _call(self, request: RoutingRequest, call: Callable[[LLM], T], *, tools: bool = False) -> T:
+        decision = self._checked(self.engine.decide(request), tools=tools)
         with self._chosen(decision) as llm:
             response = call(llm)
         return with_decision(response, decision.to_dict())
 
-    async def _acall(self, text: str, call: Callable[[LLM], Awaitable[T]], *, tools: bool = False) -> T:
-        decision = self._checked(await self.engine.adecide(RoutingRequest(text=text)), tools=tools)
+    async def _acall(self, request: RoutingRequest, call: Callable[[LLM], Awaitable[T]], *, tools: bool = False) -> T:
+        decision = self._checked(await self.engine.adecide(request), tools=tools)
         with self._chosen(decision) as llm:
             response = await call(llm)
         return with_decision(response, decision.to_dict())
 
     def _stream(
-        self, text: str, call: Callable[[LLM], Iterator[T]], *, tools: bool = False
+        self, request: RoutingRequest, call: Callable[[LLM], Iterator[T]], *, tools: bool = False
     ) -> Generator[T, None, None]:
-        decision = self._checked(self.engine.decide(RoutingRequest(text=text)), tools=tools)
+        decision = self._checked(self.engine.decide(request), tools=tools)
         with self._chosen(decision) as llm:
             stream = call(llm)
         return _marked(stream, decision.to_dict())
 
     async def _astream(
-        self, text: str, call: Callable[[LLM], Awaitable[AsyncIterator[T]]], *, tools: bool = False
+        self, request: RoutingRequest, call: Callable[[LLM], Awaitable[AsyncIterator[T]]], *, tools: bool = False
     ) -> AsyncGenerator[T, None]:
-        decision = self._checked(await self.engine.adecide(RoutingRequest(text=text)), tools=tools)
+        decision = self._checked(await self.engine.adecide(request), tools=tools)
         with self._chosen(decision) as llm:
             stream = await call(llm)
         return _amarked(stream, decision.to_dict())

@@ -1,7 +1,7 @@
 """From constructor arguments to a routing engine, once for everything in this package that takes them."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Required, TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 from routellm_core.engine import OnRouterError, RoutingEngine
 from routellm_core.errors import ConfigurationError
@@ -12,8 +12,8 @@ from routellm_core.routers.base import Router
 class EngineOptions(TypedDict, total=False):
     """Arguments that are the engine's; None, as if not given, takes the engine's default."""
 
-    router: Required[Router | str | None]
-    threshold: Required[float | None]
+    router: Router | str | None
+    threshold: float | None
     policy: str | Policy | None
     prices: Mapping[str, float] | None
     references: Mapping[str, str] | None

@@ -24,7 +24,7 @@ from routellm_core.routers.base import Router
 from routellm_llamaindex.engines import make_engine
 from routellm_llamaindex.metadata import warn_of_default_window
 from routellm_llamaindex.prompts import PromptRouting
-from routellm_llamaindex.text import RoutingText, text_to_score
+from routellm_llamaindex.text import RoutingText
 from routellm_llamaindex.tools import ToolRouting
 
 
@@ -128,27 +128,27 @@ class RoutedLLM(PromptRouting, ToolRouting):
         Args:
             prompt: What would be sent: a text, a message or messages.
         """
-        return self.engine.decide(RoutingRequest(text=self._text(prompt)))
+        return self.engine.decide(self._asked(prompt))
 
     async def adecide(self, prompt: str | ChatMessage | Sequence[ChatMessage]) -> RoutingDecision:
         """Decide where a call would go without blocking the event loop; see `decide`."""
-        return await self.engine.adecide(RoutingRequest(text=self._text(prompt)))
+        return await self.engine.adecide(self._asked(prompt))
 
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """Chat with the chosen model."""
-        return self._call(self._text(messages), lambda llm: llm.chat(messages, **kwargs))
+        return self._call(self._asked(messages), lambda llm: llm.chat(messages, **kwargs))
 
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """Chat with the chosen model without blocking the event loop."""
-        return await self._acall(self._text(messages), lambda llm: llm.achat(messages, **kwargs))
+        return await self._acall(self._asked(messages), lambda llm: llm.achat(messages, **kwargs))
 
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
         """Chat with the chosen model, chunk by chunk."""
-        return self._stream(self._text(messages), lambda llm: llm.stream_chat(messages, **kwargs))
+        return self._stream(self._asked(messages), lambda llm: llm.stream_chat(messages, **kwargs))
 
     async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
         """Chat with the chosen model, chunk by chunk, without blocking the event loop."""
-        return await self._astream(self._text(messages), lambda llm: llm.astream_chat(messages, **kwargs))
+        return await self._astream(self._asked(messages), lambda llm: llm.astream_chat(messages, **kwargs))
 
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
         """Complete a prompt with the chosen model.
@@ -158,27 +158,27 @@ class RoutedLLM(PromptRouting, ToolRouting):
             formatted: Whether it is already in the model's own format.
             **kwargs: Passed on to the model.
         """
-        return self._call(self._text(prompt), lambda llm: llm.complete(prompt, formatted=formatted, **kwargs))
+        return self._call(self._asked(prompt), lambda llm: llm.complete(prompt, formatted=formatted, **kwargs))
 
     async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
         """Complete a prompt without blocking the event loop; see `complete`."""
-        return await self._acall(self._text(prompt), lambda llm: llm.acomplete(prompt, formatted=formatted, **kwargs))
+        return await self._acall(self._asked(prompt), lambda llm: llm.acomplete(prompt, formatted=formatted, **kwargs))
 
     def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:
         """Complete a prompt chunk by chunk; see `complete`."""
-        return self._stream(self._text(prompt), lambda llm: llm.stream_complete(prompt, formatted=formatted, **kwargs))
+        return self._stream(self._asked(prompt), lambda llm: llm.stream_complete(prompt, formatted=formatted, **kwargs))
 
     async def astream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseAsyncGen:
         """Complete a prompt chunk by chunk without blocking the event loop; see `complete`."""
         return await self._astream(
-            self._text(prompt), lambda llm: llm.astream_complete(prompt, formatted=formatted, **kwargs)
+            self._asked(prompt), lambda llm: llm.astream_complete(prompt, formatted=formatted, **kwargs)
         )
 
-    def _text(self, prompt: str | ChatMessage | Sequence[ChatMessage]) -> str:
+    def _asked(self, prompt: str | ChatMessage | Sequence[ChatMessage]) -> RoutingRequest:
         if isinstance(prompt, str):
             prompt = ChatMessage(role=MessageRole.USER, content=prompt)
         messages = [prompt] if isinstance(prompt, ChatMessage) else prompt
-        return text_to_score(lambda: messages, hook=self.routing_text)
+        return self._request(lambda: messages)
 
 
 def _models(strong: LLM | None, weak: LLM | None, candidates: Mapping[str, LLM] | None) -> dict[str, LLM]:

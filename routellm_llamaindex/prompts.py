@@ -11,9 +11,9 @@ from llama_index.core.llms.llm import LLM
 from llama_index.core.program.utils import FlexibleModel
 from llama_index.core.prompts import BasePromptTemplate, PromptTemplate, SelectorPromptTemplate
 from llama_index.core.types import Model, TokenAsyncGen, TokenGen
+from routellm_core.decision import RoutingRequest
 
 from routellm_llamaindex.delegation import Delegation
-from routellm_llamaindex.text import text_to_score
 
 
 class PromptRouting(Delegation):
@@ -97,9 +97,10 @@ class PromptRouting(Delegation):
 
         return await self._astream(self._question(prompt, prompt_args), call)
 
-    def _question(self, prompt: BasePromptTemplate, prompt_args: dict[str, Any]) -> str:
-        variables = {**prompt.kwargs, **prompt_args}
-        return text_to_score(lambda: prompt.format_messages(llm=self, **prompt_args), variables, self.routing_text)
+    def _question(self, prompt: BasePromptTemplate, prompt_args: dict[str, Any]) -> RoutingRequest:
+        return self._request(
+            lambda: prompt.format_messages(llm=self, **prompt_args), variables={**prompt.kwargs, **prompt_args}
+        )
 
 
 def _own(prompt: PromptTemplate) -> PromptTemplate:

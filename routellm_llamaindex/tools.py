@@ -14,12 +14,12 @@ from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import LLM, ToolSelection
 from llama_index.core.tools.types import BaseTool
 from llama_index_instrumentation import get_dispatcher
+from routellm_core.decision import RoutingRequest
 from routellm_core.errors import RoutingError
 
 from routellm_llamaindex.delegation import Delegation
 from routellm_llamaindex.events import take_decision
 from routellm_llamaindex.metadata import calls_tools
-from routellm_llamaindex.text import text_to_score
 
 _dispatcher = get_dispatcher(__name__)
 
@@ -48,7 +48,7 @@ class ToolRouting(Delegation):
         def call(llm: LLM) -> ChatResponse:
             return _tool_caller(llm).chat_with_tools(tools, user_msg, _own(chat_history), **options)
 
-        return self._call(self._asked(user_msg, chat_history), call, tools=True)
+        return self._call(self._request_with(user_msg, chat_history), call, tools=True)
 
     @_dispatcher.span
     async def achat_with_tools(
@@ -67,7 +67,7 @@ class ToolRouting(Delegation):
         async def call(llm: LLM) -> ChatResponse:
             return await _tool_caller(llm).achat_with_tools(tools, user_msg, _own(chat_history), **options)
 
-        return await self._acall(self._asked(user_msg, chat_history), call, tools=True)
+        return await self._acall(self._request_with(user_msg, chat_history), call, tools=True)
 
     @_dispatcher.span
     def stream_chat_with_tools(
@@ -86,7 +86,7 @@ class ToolRouting(Delegation):
         def call(llm: LLM) -> ChatResponseGen:
             return _tool_caller(llm).stream_chat_with_tools(tools, user_msg, _own(chat_history), **options)
 
-        return self._stream(self._asked(user_msg, chat_history), call, tools=True)
+        return self._stream(self._request_with(user_msg, chat_history), call, tools=True)
 
     @_dispatcher.span
     async def astream_chat_with_tools(
@@ -105,7 +105,7 @@ class ToolRouting(Delegation):
         async def call(llm: LLM) -> ChatResponseAsyncGen:
             return await _tool_caller(llm).astream_chat_with_tools(tools, user_msg, _own(chat_history), **options)
 
-        return await self._astream(self._asked(user_msg, chat_history), call, tools=True)
+        return await self._astream(self._request_with(user_msg, chat_history), call, tools=True)
 
     def get_tool_calls_from_response(
         self,
@@ -125,13 +125,15 @@ class ToolRouting(Delegation):
             ValueError: If there are none and `error_on_no_tool_call` is set.
         """
         choice, response = take_decision(response)
-        if choice is not None and choice in self.candidates:
-            parser = _tool_caller(self.candidates[choice])
-            return parser.get_tool_calls_from_response(response, error_on_no_tool_call=error_on_no_tool_call)
+        author = None if choice is None else self.candidates.get(choice)
+        possible = reversed(self.candidates.values()) if author is None else [author]
+        readers = [_tool_caller(llm) for llm in possible if calls_tools(llm)]
+        if len(readers) == 1:
+            return readers[0].get_tool_calls_from_response(response, error_on_no_tool_call=error_on_no_tool_call)
         failures: list[Exception] = []
-        for llm in reversed([llm for llm in self.candidates.values() if calls_tools(llm)]):
+        for llm in readers:
             try:
-                calls = _tool_caller(llm).get_tool_calls_from_response(response, error_on_no_tool_call=False)
+                calls = llm.get_tool_calls_from_response(response, error_on_no_tool_call=False)
             except (AttributeError, KeyError, TypeError, ValueError) as error:  # another provider's format
                 failures.append(error)
                 continue
@@ -148,13 +150,15 @@ class ToolRouting(Delegation):
             "tools are formatted by the model that is chosen; call chat_with_tools or one of its kind"
         )
 
-    def _asked(self, user_msg: str | ChatMessage | None, chat_history: Sequence[ChatMessage] | None) -> str:
+    def _request_with(
+        self, user_msg: str | ChatMessage | None, chat_history: Sequence[ChatMessage] | None
+    ) -> RoutingRequest:
         messages = list(chat_history or ())
         if isinstance(user_msg, str):
             messages.append(ChatMessage(role=MessageRole.USER, content=user_msg))
         elif user_msg is not None:
             messages.append(user_msg)
-        return text_to_score(lambda: messages, hook=self.routing_text)
+        return self._request(lambda: messages)
 
 
 def _tool_caller(llm: LLM) -> FunctionCallingLLM:

@@ -212,6 +212,14 @@ async def test_calls_with_tools_go_to_the_model_that_has_them(make_pair, text: s
     assert pair.llm.chat(user("easy")).additional_kwargs["routellm"]["choice"] == "weak"
 
 
+def test_answer_of_a_model_without_tools_has_no_tool_calls(make_pair) -> None:
+    pair = make_pair(strong=ToolLLM("big"), weak=PlainLLM("plain"))
+    response = pair.llm.chat(user("easy"))
+    assert pair.llm.get_tool_calls_from_response(response, error_on_no_tool_call=False) == []
+    with pytest.raises(ValueError, match="at least one tool call"):
+        pair.llm.get_tool_calls_from_response(response)
+
+
 def test_capability_wins_over_a_forced_route(make_pair) -> None:
     pair = make_pair(strong=PlainLLM("plain"), weak=ToolLLM("small"))
     with routing(route="strong"):
