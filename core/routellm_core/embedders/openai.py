@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
@@ -179,8 +180,11 @@ class OpenAIEmbedder:
         tokens = tokenizer.encode(encoded.decode(), disallowed_special=())
         if len(tokens) <= self._max_tokens:
             return encoded.decode(), len(tokens)
-        while True:  # where the halves meet, and where a character was cut in two, there may be more tokens than before
-            kept_text = tokenizer.decode(tokens[:head]) + tokenizer.decode(tokens[len(tokens) - tail :])
+        # A token may hold a part of a character, which comes back as replacement characters: one at the end, up to three
+        # at the beginning.
+        last = re.sub("^\ufffd{1,3}", "", tokenizer.decode(tokens[len(tokens) - tail :]))
+        while True:  # where the halves meet, their characters may make more tokens than before
+            kept_text = tokenizer.decode(tokens[:head]).removesuffix("\ufffd") + last
             excess = len(tokenizer.encode(kept_text, disallowed_special=())) - self._max_tokens
             if excess <= 0 or head <= 1:
                 return kept_text, self._max_tokens
