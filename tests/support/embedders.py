@@ -20,7 +20,7 @@ class HashEmbedder:
         calls: The batches embedded so far.
     """
 
-    def __init__(self, dimension: int = 8, *, id: str | None = None) -> None:
+    def __init__(self, dimension: int = 8, *, id: str | None = None) -> None:  # noqa: A002
         self.dimension = dimension
         self.id = id or f"hash-{dimension}"
         self.calls: list[list[str]] = []

@@ -145,7 +145,17 @@ def test_damaged_config(folder, content, match):
     assert str(folder) in str(caught.value)
 
 
-KEYS = ["router", "models", "reference_strong", "reference_weak", "embedder", "parameters", "thresholds", "provenance", "metrics"]
+KEYS = [
+    "router",
+    "models",
+    "reference_strong",
+    "reference_weak",
+    "embedder",
+    "parameters",
+    "thresholds",
+    "provenance",
+    "metrics",
+]
 
 
 @pytest.mark.parametrize("key", KEYS)
@@ -171,11 +181,17 @@ def test_value_of_another_kind(folder, key, value):
 
 @pytest.mark.parametrize(
     "embedder",
-    [{}, {"id": "e"}, {"id": 5, "dimension": 4}, {"id": "hash-4", "dimension": "4"}, {"id": "hash-4", "dimension": 4.5}],
+    [
+        {},
+        {"id": "e"},
+        {"id": 5, "dimension": 4},
+        {"id": "hash-4", "dimension": "4"},
+        {"id": "hash-4", "dimension": 4.5},
+    ],
 )
 def test_embedder_is_an_id_and_a_dimension(folder, embedder):
     edit(folder, embedder=embedder)
-    with pytest.raises(CheckpointFormatError, match="config.json"):
+    with pytest.raises(CheckpointFormatError, match=r"config.json"):
         load(folder)
 
 
@@ -312,7 +328,7 @@ def test_pickle_beside_a_missing_array_file_is_never_loaded(folder):
     (folder / "model.safetensors").unlink()
     for name in ("pytorch_model.bin", "model.pt", "model.pkl"):
         (folder / name).write_bytes(pickle.dumps(Bomb()))
-    with pytest.raises(CheckpointNotFoundError, match="model.safetensors is missing"):
+    with pytest.raises(CheckpointNotFoundError, match=r"model.safetensors is missing"):
         load(folder)
     (folder / "model.safetensors").write_bytes(pickle.dumps(Bomb()))
     with pytest.raises(CheckpointFormatError):
@@ -333,14 +349,16 @@ def test_embedder_mismatch_names_both_sides(folder, embedder, other):
 
 
 def test_embedder_that_cannot_be_made_from_its_id_is_asked_for(folder):
-    with pytest.raises(EmbedderMismatchError, match=r"'hash-4' \(4 dimensions\).*give it as embedder=.*routellm-static"):
+    with pytest.raises(
+        EmbedderMismatchError, match=r"'hash-4' \(4 dimensions\).*give it as embedder=.*routellm-static"
+    ):
         load_router(folder)
 
 
 def test_bundled_embedding_of_another_version(tmp_path):
     folder = load_router("default").save_pretrained(tmp_path)
     edit(folder, embedder={"id": "routellm-static-older", "dimension": 240})
-    with pytest.raises(EmbedderMismatchError, match="'routellm-static-older'.*'routellm-static-minilm"):
+    with pytest.raises(EmbedderMismatchError, match=r"'routellm-static-older'.*'routellm-static-minilm"):
         load_router(folder)
 
 
@@ -392,7 +410,7 @@ def test_interrupted_write_never_mixes_two_routers(folder, fails_at, monkeypatch
     monkeypatch.setattr(Path, "replace", fail)
     with pytest.raises(OSError, match="No space left"):
         RandomRouter(5).save_pretrained(folder)
-    with pytest.raises(CheckpointNotFoundError, match="config.json is missing"):
+    with pytest.raises(CheckpointNotFoundError, match=r"config.json is missing"):
         load(folder)
     assert not [path for path in folder.iterdir() if path.name.startswith(".")]
 
@@ -422,7 +440,11 @@ def test_pushed_router_scores_identically_from_another_cache(tmp_path, name):
     prompts = [*PROMPTS, *(f"prompt {i}" for i in range(200))]
     for other in (loaded, offline):
         np.testing.assert_array_equal(other.score(prompts), router.score(prompts))
-        assert (other.models, other.thresholds, other.fingerprint) == (router.models, router.thresholds, router.fingerprint)
+        assert (other.models, other.thresholds, other.fingerprint) == (
+            router.models,
+            router.thresholds,
+            router.fingerprint,
+        )
 
 
 def test_mf_without_network_or_key_is_one_error_with_the_remedy(tmp_path, monkeypatch):

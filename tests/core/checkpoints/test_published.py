@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 from routellm_core import load_router
 from routellm_core.checkpoints.published import ARENA_MODELS, MF_REPO
-from routellm_core.errors import CheckpointFormatError, ConfigurationError, EmbedderMismatchError, RouterUnavailableError
+from routellm_core.errors import (
+    CheckpointFormatError,
+    ConfigurationError,
+    EmbedderMismatchError,
+    RouterUnavailableError,
+)
 from routellm_core.routers.matrix_factorization import MatrixFactorizationRouter
 from support.embedders import HashEmbedder
 from support.hub_server import HubServer, hub_client
@@ -92,7 +97,9 @@ def test_numbers_that_are_not_finite(tmp_path, embedder):
 
 
 def test_another_embedder_is_refused_with_both_sides(tmp_path):
-    with pytest.raises(EmbedderMismatchError, match=r"'openai:text-embedding-3-small' \(1536 dimensions\).*'hash-1536'"):
+    with pytest.raises(
+        EmbedderMismatchError, match=r"'openai:text-embedding-3-small' \(1536 dimensions\).*'hash-1536'"
+    ):
         load_router(write_published(tmp_path), embedder=HashEmbedder(1536))
 
 

@@ -28,18 +28,16 @@ def small(**changes) -> MatrixFactorizationRouter:
         "normalize_models": False,
         **changes,
     }
-    return MatrixFactorizationRouter(
-        arguments.pop("model_embeddings"), arguments.pop("output_weights"), **arguments
-    )
+    return MatrixFactorizationRouter(arguments.pop("model_embeddings"), arguments.pop("output_weights"), **arguments)
 
 
-def released(strong: int, weak: int, q, P, W, w) -> float:
-    """The released forward pass, one number at a time: logit(M, q) = w . (P[M] / |P[M]| * W q)."""
+def released(strong: int, weak: int, q, rows, projection, w) -> float:
+    """The released forward pass, one number at a time: logit(M, q) = w . (row of M / its length * projection q)."""
 
     def logit(model: int) -> float:
-        row = [float(x) for x in P[model]]
+        row = [float(x) for x in rows[model]]
         length = sum(x * x for x in row) ** 0.5
-        projected = [sum(float(W[i, j]) * float(q[j]) for j in range(len(q))) for i in range(len(row))]
+        projected = [sum(float(projection[i, j]) * float(q[j]) for j in range(len(q))) for i in range(len(row))]
         return sum(float(w[i]) * row[i] / length * projected[i] for i in range(len(row)))
 
     return 1 / (1 + np.exp(logit(weak) - logit(strong)))
@@ -47,11 +45,13 @@ def released(strong: int, weak: int, q, P, W, w) -> float:
 
 def test_collapsed_equals_the_full_computation_for_every_pair():
     weights = published_weights()
-    P, W, w = (weights[k].astype(np.float64) for k in ("P.weight", "text_proj.0.weight", "classifier.0.weight"))
+    rows, projection, w = (
+        weights[k].astype(np.float64) for k in ("P.weight", "text_proj.0.weight", "classifier.0.weight")
+    )
     router = published_router()
     q = router.embedder.embed(PROMPTS).astype(np.float64)
-    normal = P / np.sqrt((P**2).sum(axis=1, keepdims=True))
-    logits = np.array([[(w[0] * (normal[m] * (W @ v))).sum() for m in range(64)] for v in q])
+    normal = rows / np.sqrt((rows**2).sum(axis=1, keepdims=True))
+    logits = np.array([[(w[0] * (normal[m] * (projection @ v))).sum() for m in range(64)] for v in q])
     spread = []
     for a, b in itertools.combinations(range(64), 2):
         got = router.for_pair(ARENA_MODELS[a], ARENA_MODELS[b]).strong_win_rates_from_embeddings(q)
@@ -67,7 +67,9 @@ def test_literal_released_formula():
     q = router.embedder.embed(PROMPTS[:2])
     for strong, weak in [(24, 36), (36, 24), (0, 63)]:
         expected = [
-            released(strong, weak, v, weights["P.weight"], weights["text_proj.0.weight"], weights["classifier.0.weight"][0])
+            released(
+                strong, weak, v, weights["P.weight"], weights["text_proj.0.weight"], weights["classifier.0.weight"][0]
+            )
             for v in q
         ]
         got = router.for_pair(ARENA_MODELS[strong], ARENA_MODELS[weak]).strong_win_rates(PROMPTS[:2])
@@ -81,11 +83,11 @@ def test_literal_formula_of_the_paper(bias, normalize, projected):
     """P(s beats w | q) = sigma(delta(s, q) - delta(w, q)), delta(M, q) = w2 . (v_M * (W1 q + b))."""
     rng = np.random.default_rng(2)
     d = 4 if projected else 6
-    v, w2, W1, b = rng.normal(size=(5, d)), rng.normal(size=d), rng.normal(size=(d, 6)), rng.normal(size=d)
+    v, w2, w1, b = rng.normal(size=(5, d)), rng.normal(size=d), rng.normal(size=(d, 6)), rng.normal(size=d)
     router = small(
         model_embeddings=v,
         output_weights=w2,
-        text_projection=W1 if projected else None,
+        text_projection=w1 if projected else None,
         bias=b if bias else None,
         normalize_models=normalize,
     )
@@ -94,7 +96,7 @@ def test_literal_formula_of_the_paper(bias, normalize, projected):
 
         def delta(model, q=q):
             row = v[model] / np.linalg.norm(v[model]) if normalize else v[model]
-            hidden = (W1 @ q if projected else q) + (b if bias else 0)
+            hidden = (w1 @ q if projected else q) + (b if bias else 0)
             return sum(w2[i] * row[i] * hidden[i] for i in range(d))
 
         for s, w in itertools.permutations(range(5), 2):
@@ -183,7 +185,9 @@ def test_pool_wants_two_different_models(models):
     ],
 )
 def test_unknown_model_lists_the_known_ones(make, role):
-    with pytest.raises(UnknownModelError, match="is not a reference model.*RWKV-4-Raven-14B.*zephyr-7b-beta") as caught:
+    with pytest.raises(
+        UnknownModelError, match=r"is not a reference model.*RWKV-4-Raven-14B.*zephyr-7b-beta"
+    ) as caught:
         make(published_router())
     assert role in str(caught.value)
 
@@ -194,9 +198,7 @@ async def test_asynchronous_score_awaits_the_embedder():
     np.testing.assert_array_equal(await asynchronous.ascore(PROMPTS), router.score(PROMPTS))
     assert asynchronous.embedder.calls == [PROMPTS]
     pool = asynchronous.for_pool([STRONG, WEAK, "palm-2"])
-    np.testing.assert_array_equal(
-        await pool.ascore(PROMPTS), router.for_pool([STRONG, WEAK, "palm-2"]).score(PROMPTS)
-    )
+    np.testing.assert_array_equal(await pool.ascore(PROMPTS), router.for_pool([STRONG, WEAK, "palm-2"]).score(PROMPTS))
 
 
 async def test_asynchronous_score_uses_a_thread_for_an_embedder_that_blocks():
