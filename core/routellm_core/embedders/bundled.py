@@ -20,13 +20,14 @@ ASSET = Path(__file__).parent.parent / "assets" / "embedding"
 class BundledEmbedder:
     """The embedded default: a static embedding distilled from all-MiniLM-L6-v2 (see `assets/embedding/NOTICE`).
 
-    All instances share one copy of the weights, which is read when a text is first embedded.
+    All instances share one copy of the weights, which the first one reads.
     """
 
     def __init__(self) -> None:
         facts = _facts()
         self.id: str = facts["embedder_id"]
         self.dimension: int = facts["dimension"]
+        _model()  # now rather than within the first call, which may have a deadline
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed n texts; shape (n, dimension), unit rows, 0 where a text holds no known token."""
