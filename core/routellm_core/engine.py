@@ -110,7 +110,7 @@ class RoutingEngine:
             own_threshold=threshold,
             tools_route=tools_route,
             on_router_error=on_router_error,
-            sessions=(sessions or MemorySessionStore()) if sticky else None,
+            sessions=(MemorySessionStore() if sessions is None else sessions) if sticky else None,
         )
         scoring = ScoringService(
             plan.router,
@@ -219,7 +219,7 @@ class RoutingEngine:
             NoCandidateError: If no candidate can take the call.
             ScoringError: If scoring fails and `on_router_error` is "raise".
         """
-        section, call, decision = self._open(request)
+        section, call, decision = self._open(request, self._sections)
         if decision is not None:
             return decision
         start = time.perf_counter()
@@ -231,7 +231,7 @@ class RoutingEngine:
 
     async def adecide(self, request: RoutingRequest | str) -> RoutingDecision:
         """Decide where one call goes without blocking the event loop; see `decide`."""
-        section, call, decision = self._open(request)
+        section, call, decision = self._open(request, self._sections)
         if decision is not None:
             return decision
         start = time.perf_counter()
@@ -315,11 +315,17 @@ class RoutingEngine:
         """
         self.ledger.record(decision.choice, usage, failed=error is not None)
 
-    def _open(self, request: RoutingRequest | str) -> tuple[Section, Call, RoutingDecision | None]:
-        """Prepare a call, and decide it if it needs no score."""
+    def _open(
+        self, request: RoutingRequest | str, sections: Mapping[str, Section]
+    ) -> tuple[Section, Call, RoutingDecision | None]:
+        """Prepare a call, and decide it if it needs no score.
+
+        Args:
+            request: The call.
+            sections: What the caller read once, for a reload may replace it at any time.
+        """
         if isinstance(request, str):
             request = RoutingRequest(text=request)
-        sections = self._sections  # read once: a reload may replace it at any time
         chain = self._chain if request.chain is None else _known_chain(request.chain, sections)
         section = sections[chain]
         call = section.plan.prepare(request)
@@ -339,9 +345,10 @@ class _Batch:
         self._results: list[RoutingDecision | RouteLLMError | None] = []
         self._waiting: dict[int, tuple[Section, Call]] = {}
         self._start = time.perf_counter()
+        sections = engine._sections
         for position, request in enumerate(requests):
             try:
-                section, call, decision = engine._open(request)
+                section, call, decision = engine._open(request, sections)
             except RouteLLMError as error:
                 self._fail(error)
             else:
