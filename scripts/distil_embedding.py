@@ -224,10 +224,11 @@ def apgr(win_rate: Floats, gain: NDArray[np.int64]) -> float:
 def probabilities(vectors: Floats, target: NDArray[np.int64], train: NDArray[np.bool_]) -> Floats:
     """Fit a logistic regression, C by cross-validation, on the training rows; p(target = 1) of the others."""
     from sklearn.linear_model import LogisticRegressionCV  # type: ignore[import-untyped,unused-ignore]
+    from sklearn.model_selection import StratifiedKFold  # type: ignore[import-untyped,unused-ignore]
 
     model = LogisticRegressionCV(
         Cs=[0.1, 0.3, 1, 3, 10],
-        cv=5,
+        cv=StratifiedKFold(5, shuffle=True, random_state=0),  # tables are sorted by task
         scoring="neg_log_loss",
         max_iter=1000,
         l1_ratios=(0,),

@@ -65,7 +65,7 @@ def load_router(
 
     Args:
         name_or_path: A registered name ("default"), a folder, or a Hub repository ("org/name"). A registered name wins over a
-            folder of the same name; write "./default" for the folder.
+            folder of the same name; write "./default", or give a `Path`, for the folder.
         embedder: The embedder to use; None makes the one the checkpoint names.
         revision: A branch, tag or commit of the repository; None takes its main branch.
         token: A Hub token; None takes the stored one, False none.
@@ -83,6 +83,7 @@ def load_router(
         True
     """
     text = os.fspath(name_or_path)
+    is_text = isinstance(name_or_path, str)  # a Path is a folder, whatever it is called
     hub_options = {
         "embedder": embedder,
         "revision": revision,
@@ -90,15 +91,17 @@ def load_router(
         "cache_dir": cache_dir,
         "local_files_only": local_files_only or None,
     }
-    if text in router_names():
+    if is_text and text in router_names():
         cls = router_class(text)
         given = {key: value for key, value in hub_options.items() if value is not None}
         make = cls.by_name if issubclass(cls, PretrainedRouter) else cls
         try:
-            return make(**given, **options)
+            router = make(**given, **options)
         except TypeError as error:
             raise ConfigurationError(f"router {text!r} does not take these options: {error}") from error
-    if not Path(text).is_dir() and not is_repo_id(text):
+        router.name = router.name or text
+        return router
+    if not (text and Path(text).is_dir()) and not (is_text and is_repo_id(text)):
         raise UnknownRouterError(
             f"router={text!r} is no registered name ({', '.join(router_names())}), no folder that exists, and no Hub "
             "repository id (org/name)"

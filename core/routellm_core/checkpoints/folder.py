@@ -56,7 +56,7 @@ def read_folder(folder: str | os.PathLike[str], *, origin: str | None = None) ->
 def _read_config(path: Path, origin: str) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError
+    except (ValueError, RecursionError) as error:  # JSONDecodeError, UnicodeDecodeError; nested too deeply
         raise CheckpointFormatError(f"{origin}: {path.name} is not valid JSON: {error}") from error
     if not isinstance(config, dict):
         raise CheckpointFormatError(f"{origin}: {path.name} must hold a JSON object, not {type(config).__name__}")
@@ -71,7 +71,7 @@ def _read_arrays(path: Path, origin: str) -> dict[str, NDArray[Any]]:
         return load_file(path)
     except SafetensorError as error:
         raise CheckpointFormatError(f"{origin}: {path.name} is damaged or no safetensors file: {error}") from error
-    except (TypeError, KeyError) as error:
+    except (TypeError, KeyError, AttributeError) as error:
         raise CheckpointFormatError(
             f"{origin}: {path.name} holds a number type that numpy lacks ({error}); store float32 or float16"
         ) from error
@@ -83,26 +83,40 @@ def write_folder(checkpoint: Checkpoint, folder: str | os.PathLike[str]) -> Path
     Args:
         checkpoint: What to store.
         folder: Made if it does not exist; files of the same names are replaced.
+
+    Raises:
+        CheckpointFormatError: If the configuration cannot be written as JSON; the folder is then left as it was.
     """
     from safetensors.numpy import save  # as above
 
+    try:
+        config = json.dumps(checkpoint.config.to_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    except (TypeError, ValueError) as error:
+        raise CheckpointFormatError(
+            f"parameters, provenance and metrics of a checkpoint must be plain JSON: {error}"
+        ) from error
+    contents = {
+        ARRAYS_FILE: save({name: array.copy(order="C") for name, array in checkpoint.arrays.items()}),
+        CARD_FILE: render_card(checkpoint.config).encode(),
+        CONFIG_FILE: config.encode(),
+    }
     path = Path(folder)
     path.mkdir(parents=True, exist_ok=True)
-    # The configuration last: a folder without one is not mistaken for a checkpoint.
-    _replace(path / ARRAYS_FILE, save({name: array.copy(order="C") for name, array in checkpoint.arrays.items()}))
-    _replace(path / CARD_FILE, render_card(checkpoint.config).encode())
-    config = json.dumps(checkpoint.config.to_dict(), indent=1, ensure_ascii=False, allow_nan=False)
-    _replace(path / CONFIG_FILE, (config + "\n").encode())
+    # The configuration goes first and comes last: whatever happens, it never describes the arrays of another router.
+    (path / CONFIG_FILE).unlink(missing_ok=True)
+    for name, content in contents.items():
+        _replace(path / name, content)
     return path
 
 
 def _replace(path: Path, content: bytes) -> None:
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        temporary = Path(file.name)
-        try:
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
             file.write(content)
-        except BaseException:
-            temporary.unlink()
-            raise
-    temporary.chmod(0o644)  # a temporary file is private to its owner; a checkpoint is to be shared
-    temporary.replace(path)
+        temporary.chmod(0o644)  # a temporary file is private to its owner; a checkpoint is to be shared
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink()
+        raise

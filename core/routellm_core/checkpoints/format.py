@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routellm_core.calibration import ThresholdTable
-from routellm_core.errors import CalibrationError, CheckpointFormatError
+from routellm_core.errors import CheckpointFormatError
 
 FORMAT_VERSION = 1
 
@@ -88,23 +88,40 @@ class CheckpointConfig:
                 f"config.json has format_version {version!r}; this version of routellm-plugins reads {FORMAT_VERSION}: "
                 'pip install --upgrade "routellm-plugins"'
             )
+        embedder = _get(data, "embedder", dict, type(None))
+        thresholds = _get(data, "thresholds", dict, type(None))
+        models = _get(data, "models", list)
+        if not all(isinstance(model, str) for model in models):
+            raise CheckpointFormatError("config.json: 'models' must be a list of names")
         try:
-            embedder, thresholds = data["embedder"], data["thresholds"]
-            return cls(
-                router=str(data["router"]),
-                models=tuple(map(str, data["models"])),
-                reference_strong=data["reference_strong"],
-                reference_weak=data["reference_weak"],
-                embedder=embedder and EmbedderSpec(id=str(embedder["id"]), dimension=int(embedder["dimension"])),
-                parameters=dict(data["parameters"]),
-                thresholds=thresholds and ThresholdTable.from_dict(thresholds),
-                provenance=dict(data["provenance"]),
-                metrics=dict(data["metrics"]),
-            )
+            table = None if thresholds is None else ThresholdTable.from_dict(thresholds)
         except KeyError as error:
-            raise CheckpointFormatError(f"config.json has no {error}") from None
-        except (TypeError, ValueError, CalibrationError) as error:
-            raise CheckpointFormatError(f"config.json holds a value of the wrong kind: {error}") from error
+            raise CheckpointFormatError(f"config.json has no {error} in 'thresholds'") from None
+        except (TypeError, ValueError, OverflowError) as error:  # a CalibrationError is a ValueError
+            raise CheckpointFormatError(f"config.json: 'thresholds' is not a threshold table: {error}") from error
+        return cls(
+            router=_get(data, "router", str),
+            models=tuple(models),
+            reference_strong=_get(data, "reference_strong", str, type(None)),
+            reference_weak=_get(data, "reference_weak", str, type(None)),
+            embedder=None
+            if embedder is None
+            else EmbedderSpec(id=_get(embedder, "id", str), dimension=_get(embedder, "dimension", int)),
+            parameters=_get(data, "parameters", dict),
+            thresholds=table,
+            provenance=_get(data, "provenance", dict),
+            metrics=_get(data, "metrics", dict),
+        )
+
+
+def _get(data: Mapping[str, Any], key: str, *kinds: type) -> Any:
+    """Return a value of `config.json`, which is of one of the kinds that JSON has."""
+    if key not in data:
+        raise CheckpointFormatError(f"config.json has no {key!r}")
+    if type(data[key]) not in kinds:  # not isinstance: true is no integer
+        allowed = " or ".join("null" if kind is type(None) else kind.__name__ for kind in kinds)
+        raise CheckpointFormatError(f"config.json: {key!r} must be {allowed}, not {data[key]!r}")
+    return data[key]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -52,6 +52,9 @@ def read_published(config: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
     Raises:
         CheckpointFormatError: If the configuration or an array is not what that layout has.
     """
+    for key in ("dim", "text_dim"):
+        if type(config[key]) is not int or config[key] < 1:
+            raise CheckpointFormatError(f"{origin}: {key} must be a whole number of 1 or more, not {config[key]!r}")
     if config["num_classes"] != 1:
         raise CheckpointFormatError(f"{origin}: num_classes is {config['num_classes']!r}; a win rate needs 1")
     n = config["num_models"]
@@ -79,7 +82,7 @@ def read_published(config: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
             models=ARENA_MODELS,
             reference_strong=REFERENCE_STRONG,
             reference_weak=REFERENCE_WEAK,
-            embedder=EmbedderSpec(id="openai:text-embedding-3-small", dimension=int(config["text_dim"])),
+            embedder=EmbedderSpec(id="openai:text-embedding-3-small", dimension=config["text_dim"]),
             parameters={"normalize_models": True},
             provenance={"published_by": "lm-sys", "layout": MF_REPO},
         ),

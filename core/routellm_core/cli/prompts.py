@@ -31,19 +31,21 @@ def read_prompts(arguments: Sequence[str], file: str | None, field: str) -> list
 
 
 def _read_file(file: str, field: str) -> list[str]:
-    if file == "-":
-        return _lines(sys.stdin)
     path = Path(file)
     readers = {".txt": _read_txt, ".jsonl": _read_jsonl, ".csv": _read_csv, ".parquet": _read_parquet}
     reader = readers.get(path.suffix.lower())
-    if reader is None:
+    if file != "-" and reader is None:
         raise ConfigurationError(
             f"--file {file!r}: the name must end in {', '.join(readers)}, or be - for standard input"
         )
-    if not path.is_file():
+    if file != "-" and not path.is_file():
         raise ConfigurationError(f"--file {file!r}: there is no such file")
     try:
-        return list(reader(path, field))
+        return _lines(sys.stdin) if reader is None else list(reader(path, field))
+    except OSError as error:
+        raise ConfigurationError(f"--file {file!r} cannot be read: {error.strerror}") from error
+    except csv.Error as error:
+        raise ConfigurationError(f"--file {file!r} is no CSV: {error}") from error
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"--file {file!r} is not UTF-8 text: {error.reason} at byte {error.start}") from error
 
@@ -74,7 +76,7 @@ def _read_jsonl(path: Path, field: str) -> Iterator[str]:
 
 
 def _read_csv(path: Path, field: str) -> Iterator[str]:
-    csv.field_size_limit(sys.maxsize)  # prompts may be longer than the 128 kB that is the default
+    csv.field_size_limit(2**31 - 1)  # prompts may be longer than the 128 kB that is the default
     with path.open(encoding="utf-8-sig", newline="") as stream:
         reader = csv.DictReader(stream)
         _require_column(path, field, reader.fieldnames or [])

@@ -66,7 +66,7 @@ def score(
     )
     if format is Format.jsonl:
         for row in rows:
-            sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
+            sys.stdout.write(json.dumps(row) + "\n")  # in ASCII: a prompt may hold what the terminal cannot encode
     else:
         _print_table(list(rows))
 
@@ -115,18 +115,19 @@ def _pool_rows(router: Router, texts: list[str], threshold: float | None) -> Ite
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
     pair = "strong_win_rate" in rows[0]
     caption = f"router {rows[0]['router']}" + (f", threshold {rows[0]['threshold']:.4f}" if pair else "")
-    table = Table("prompt", *(["strong win rate"] if pair else rows[0]["scores"]), "choice", caption=caption)
+    columns = ["strong win rate"] if pair else rows[0]["scores"]
+    table = Table("prompt", *(Column(Text(column)) for column in columns), "choice", caption=Text(caption))
     for row in rows:
         numbers = [row["strong_win_rate"]] if pair else row["scores"].values()
-        table.add_row(Text(_short(row["prompt"])), *(f"{number:.4f}" for number in numbers), row["choice"])
+        table.add_row(Text(_short(row["prompt"])), *(f"{number:.4f}" for number in numbers), Text(row["choice"]))
     Console().print(table)
 
 
 def _short(prompt: str, width: int = 60) -> str:
-    line = " ".join(prompt.split())
+    line = " ".join(prompt.encode("utf-8", "replace").decode().split())
     return line if len(line) <= width else line[: width - 1] + "…"

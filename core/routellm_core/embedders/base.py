@@ -56,7 +56,10 @@ def as_unit_rows(vectors: Any, *, n: int, dimension: int | None, embedder_id: st
     Raises:
         EmbeddingError: If the shape is another one, or a number is not finite.
     """
-    rows = np.asarray(vectors, dtype=np.float32)
+    try:
+        rows = np.asarray(vectors, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise EmbeddingError(f"embedder {embedder_id!r} returned no table of numbers: {error}") from error
     if rows.ndim != 2 or rows.shape[0] != n or dimension not in (None, rows.shape[1]):
         expected = (n, "any" if dimension is None else dimension)
         raise EmbeddingError(f"embedder {embedder_id!r} returned vectors of shape {rows.shape}, expected {expected}")

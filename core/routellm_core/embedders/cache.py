@@ -7,7 +7,9 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +18,9 @@ from routellm_core.embedders.base import Embedder, aembed
 from routellm_core.errors import ConfigurationError, MissingDependencyError
 
 logger = logging.getLogger(__name__)
+
+_environments: WeakValueDictionary[Path, Any] = WeakValueDictionary()  # LMDB wants a folder opened once per process
+_opening = threading.Lock()
 
 
 class CachedEmbedder:
@@ -28,10 +33,11 @@ class CachedEmbedder:
         max_entries: How many vectors to keep in memory, least recently used first out; 0 keeps none.
         directory: A folder for vectors that outlive the process (LMDB; several processes may share it); None keeps them in memory
             alone. Its id and dimension become the embedder's.
-        max_bytes: How large the folder may grow; once full it is read and not written any more.
+        max_bytes: How large the folder may grow; once full it is read and not written any more. The first cache that
+            this process opens on a folder decides.
 
     Raises:
-        ConfigurationError: If a number is out of range.
+        ConfigurationError: If a number is out of range, or the directory cannot be used.
         MissingDependencyError: If a directory is given and the extra `cache` is not installed.
     """
 
@@ -95,16 +101,26 @@ class CachedEmbedder:
                 if key in self._memory:
                     self._memory.move_to_end(key)
                     found[key] = self._memory[key]
-        if self._disk is not None:
-            from_disk = {}
+        from_disk = self._read_disk([key for key in keys if key not in found])
+        self._remember(from_disk)
+        return keys, found | from_disk
+
+    def _read_disk(self, keys: list[bytes]) -> dict[bytes, NDArray[np.float32]]:
+        found: dict[bytes, NDArray[np.float32]] = {}
+        if self._disk is None or not keys:
+            return found
+        import lmdb  # its presence was checked when the folder was opened
+
+        try:
             with self._disk.begin() as transaction:
                 for key in keys:
-                    stored = None if key in found else transaction.get(key)
+                    stored = transaction.get(key)
                     if stored is not None and len(stored) == 4 * self.dimension:
-                        from_disk[key] = np.frombuffer(bytes(stored), dtype="<f4")
-            self._remember(from_disk)
-            found |= from_disk
-        return keys, found
+                        found[key] = np.frombuffer(bytes(stored), dtype="<f4")
+        except lmdb.Error as error:
+            self._disk = None
+            logger.warning("the embedding cache on disk cannot be read and is left aside: %s", error)
+        return found
 
     def _missing(
         self, texts: Sequence[str], keys: list[bytes], found: dict[bytes, NDArray[np.float32]]
@@ -117,17 +133,21 @@ class CachedEmbedder:
         new = dict(zip(missing, vectors, strict=True))
         found.update(new)
         self._remember(new)
-        if self._disk is None or self._disk_is_full:
+        disk = self._disk
+        if disk is None or self._disk_is_full:
             return
-        import lmdb  # its presence was checked when the folder was opened
+        import lmdb  # as above
 
         try:
-            with self._disk.begin(write=True) as transaction:
+            with disk.begin(write=True) as transaction:
                 for key, vector in new.items():
                     transaction.put(key, vector.astype("<f4").tobytes())
         except lmdb.MapFullError:
             self._disk_is_full = True
             logger.warning("the embedding cache on disk is full: new vectors stay in memory (raise max_bytes)")
+        except lmdb.Error as error:
+            self._disk_is_full = True
+            logger.warning("the embedding cache on disk cannot be written, new vectors stay in memory: %s", error)
 
     def _remember(self, vectors: dict[bytes, NDArray[np.float32]]) -> None:
         with self._lock:
@@ -148,5 +168,17 @@ def _open(directory: str | os.PathLike[str], max_bytes: int) -> Any:
         import lmdb  # only a cache on disk needs it
     except ImportError as error:
         raise MissingDependencyError.for_extra("An embedding cache on disk", "cache") from error
-    os.makedirs(directory, exist_ok=True)  # noqa: PTH103  (takes any path-like)
-    return lmdb.open(os.fspath(directory), map_size=max_bytes, max_readers=1024)
+    path = Path(directory)
+    with _opening:
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            environment = _environments.get(path.resolve())
+            if environment is None:
+                environment = lmdb.open(os.fspath(path), map_size=max_bytes, max_readers=1024)
+                _environments[path.resolve()] = environment
+        except (OSError, lmdb.Error) as error:
+            raise ConfigurationError(
+                f"directory={str(directory)!r} cannot be opened as an embedding cache: {error}; give a folder that is "
+                "empty, or that such a cache has made, and that may be written"
+            ) from error
+    return environment

@@ -1,11 +1,13 @@
 """From the embedder id in a checkpoint to an embedder."""
 
+from pathlib import Path
+
 from routellm_core.embedders.base import Embedder, check_match
 from routellm_core.errors import EmbedderMismatchError
 
 
 def embedder_for(id: str, dimension: int, *, origin: str) -> Embedder:  # noqa: A002
-    """Make the embedder that a checkpoint was trained with. No key is needed and nothing is fetched until it embeds.
+    """Make the embedder that a checkpoint was trained with. No key is needed until it embeds.
 
     Args:
         id: `Embedder.id` of the embedder it was trained with.
@@ -20,11 +22,12 @@ def embedder_for(id: str, dimension: int, *, origin: str) -> Embedder:  # noqa: 
     if kind == "openai" and model:
         from routellm_core.embedders.openai import OpenAIEmbedder  # needs its extra
 
-        return OpenAIEmbedder(model, dimension=dimension)
+        return OpenAIEmbedder(model.removesuffix(f"@{dimension}"), dimension=dimension)
     if kind == "sentence-transformers" and model:
         from routellm_core.embedders.sentence_transformers import SentenceTransformerEmbedder
 
-        return SentenceTransformerEmbedder(model)
+        name, _, revision = (model, "", "") if Path(model).is_dir() else model.partition("@")
+        return SentenceTransformerEmbedder(name, revision=revision or None)
     from routellm_core.embedders.bundled import BundledEmbedder  # only what is asked for is imported
 
     bundled = BundledEmbedder()

@@ -1,9 +1,12 @@
 """Embeddings of OpenAI, Azure OpenAI and every server with the same interface."""
 
+import asyncio
 import os
+import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,6 +87,7 @@ class OpenAIEmbedder:
         self.id = f"openai:{model}" if self._shorten_to is None else f"openai:{model}@{self.dimension}"
         self._client = client
         self._async_client = async_client
+        self._made_async_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncOpenAI] = WeakKeyDictionary()
         self._base_url = base_url
         self._max_tokens = max_tokens
         self._max_request_tokens = max_request_tokens
@@ -99,30 +103,38 @@ class OpenAIEmbedder:
         Raises:
             ConfigurationError: If no client was given and there is no key in the environment.
         """
-        if self._client is None and self._async_client is None and not os.environ.get("OPENAI_API_KEY"):
-            raise ConfigurationError(
-                "embedding with OpenAI needs a key: set OPENAI_API_KEY, or give OpenAIEmbedder(client=...)"
-            )
+        if self._client is None and self._async_client is None:
+            _require_key()
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed n texts; shape (n, dimension), unit rows, 0 for a blank text (which the API refuses)."""
-        if self._client is None:
-            self._client = openai.OpenAI(base_url=self._base_url)
         vectors = self._blank(texts)
         for rows, batch in self._requests(texts):
+            if self._client is None:
+                _require_key()
+                self._client = openai.OpenAI(base_url=self._base_url)
             response = self._client.embeddings.create(**self._arguments(batch))
             vectors[rows] = self._vectors(response, len(rows))
         return vectors
 
     async def aembed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed n texts without blocking the event loop; see `embed`."""
-        if self._async_client is None:
-            self._async_client = openai.AsyncOpenAI(base_url=self._base_url)
         vectors = self._blank(texts)
-        for rows, batch in self._requests(texts):
-            response = await self._async_client.embeddings.create(**self._arguments(batch))
+        # Cutting long texts takes a while, and the tokenizer may have to be fetched.
+        for rows, batch in await asyncio.to_thread(lambda: list(self._requests(texts))):
+            response = await self._async_client_of_this_loop().embeddings.create(**self._arguments(batch))
             vectors[rows] = self._vectors(response, len(rows))
         return vectors
+
+    def _async_client_of_this_loop(self) -> "AsyncOpenAI":
+        """Return the client given, or one per event loop: open connections belong to the loop that opened them."""
+        if self._async_client is not None:
+            return self._async_client
+        loop = asyncio.get_running_loop()
+        if loop not in self._made_async_clients:
+            _require_key()
+            self._made_async_clients[loop] = openai.AsyncOpenAI(base_url=self._base_url)
+        return self._made_async_clients[loop]
 
     def _blank(self, texts: Sequence[str]) -> NDArray[np.float32]:
         return np.zeros((len(texts), self.dimension), dtype=np.float32)
@@ -168,10 +180,15 @@ class OpenAIEmbedder:
         tokens = tokenizer.encode(encoded.decode(), disallowed_special=())
         if len(tokens) <= self._max_tokens:
             return encoded.decode(), len(tokens)
-        # Two halves, each cut at a token; where they meet, their characters may tokenise to one token more.
-        head -= 2
-        kept_text = tokenizer.decode(tokens[:head]) + tokenizer.decode(tokens[len(tokens) - tail :])
-        return kept_text, self._max_tokens
+        # A token may hold a part of a character, which comes back as replacement characters: one at the end, up to three
+        # at the beginning.
+        last = re.sub("^\ufffd{1,3}", "", tokenizer.decode(tokens[len(tokens) - tail :]))
+        while True:  # where the halves meet, their characters may make more tokens than before
+            kept_text = tokenizer.decode(tokens[:head]).removesuffix("\ufffd") + last
+            excess = len(tokenizer.encode(kept_text, disallowed_special=())) - self._max_tokens
+            if excess <= 0 or head <= 1:
+                return kept_text, self._max_tokens
+            head = max(1, head - excess)
 
     @cached_property
     def _long_text_tokenizer(self) -> Tokenizer | None:
@@ -187,3 +204,11 @@ class OpenAIEmbedder:
         except (ImportError, OSError):
             # tiktoken fetches its vocabulary when first used; without it, bytes bound the number of tokens safely.
             return None
+
+
+def _require_key() -> None:
+    if not os.environ.get("OPENAI_API_KEY"):
+        raise ConfigurationError(
+            "embedding with OpenAI needs a key: set OPENAI_API_KEY, or give OpenAIEmbedder(client=...) "
+            "(async_client=... for asynchronous calls)"
+        )

@@ -81,8 +81,9 @@ def performance_gap_recovered(quality: float, weak_quality: float, strong_qualit
     Returns:
         Below 0 and above 1 are possible; NaN if the two models are equally good, for then there is no gap.
     """
-    gap = strong_quality - weak_quality
-    return math.nan if gap == 0 else (quality - weak_quality) / gap
+    if math.isclose(strong_quality, weak_quality, rel_tol=1e-12):  # a gap that rounding has made is none
+        return math.nan
+    return (quality - weak_quality) / (strong_quality - weak_quality)
 
 
 def average_performance_gap_recovered(curve: CostQualityCurve) -> float:
@@ -94,7 +95,7 @@ def average_performance_gap_recovered(curve: CostQualityCurve) -> float:
     return performance_gap_recovered(curve.auc, curve.weak_quality, curve.strong_quality)
 
 
-def call_performance_threshold(curve: CostQualityCurve, gap: float = 0.5) -> float | None:
+def call_performance_threshold(curve: CostQualityCurve, gap: float = 0.5) -> float:
     """Return CPT, the smallest share of strong calls that recovers a part of the performance gap.
 
     Args:
@@ -109,13 +110,10 @@ def call_performance_threshold(curve: CostQualityCurve, gap: float = 0.5) -> flo
     """
     if not 0.0 <= gap <= 1.0:
         raise ConfigurationError(f"gap must be in [0, 1] (0.8 is 80%), not {gap!r}")
-    if curve.strong_quality == curve.weak_quality:
+    if math.isclose(curve.strong_quality, curve.weak_quality, rel_tol=1e-12):
         return math.nan
     recovered = (curve.quality - curve.weak_quality) / (curve.strong_quality - curve.weak_quality)
-    reached = np.flatnonzero(recovered >= gap - 1e-12)
-    if not reached.size:
-        return None
-    right = int(reached[0])
+    right = int(np.flatnonzero(recovered >= gap - 1e-12)[0])  # the last point recovers all of it
     if right == 0:
         return 0.0
     left = right - 1
@@ -152,7 +150,8 @@ def bootstrap_interval(
 ) -> Interval:
     """Return a percentile bootstrap interval over prompts.
 
-    A difference between two routers is paired if the statistic computes both from the same indices.
+    A difference between two routers is paired if the statistic computes both from the same indices. Samples on which the
+    statistic is NaN are left out.
 
     Args:
         statistic: From the indices of the prompts, shape (n,), to the figure.
@@ -160,9 +159,17 @@ def bootstrap_interval(
         resamples: How many samples with replacement to draw.
         confidence: The coverage, in (0, 1).
         seed: Of the draws.
+
+    Raises:
+        ConfigurationError: If a number is out of range.
     """
+    if n < 1 or resamples < 1 or not 0.0 < confidence < 1.0:
+        raise ConfigurationError(
+            f"n and resamples must be 1 or more and confidence in (0, 1), not {n!r}, {resamples!r} and {confidence!r}"
+        )
     rng = np.random.default_rng(seed)
     drawn = np.array([statistic(rng.integers(0, n, n)) for _ in range(resamples)])
     tail = (1.0 - confidence) / 2
-    low, high = np.nanquantile(drawn, [tail, 1.0 - tail])
+    defined = drawn[~np.isnan(drawn)]
+    low, high = np.quantile(defined, [tail, 1.0 - tail]) if defined.size else (math.nan, math.nan)
     return Interval(statistic(np.arange(n)), float(low), float(high))

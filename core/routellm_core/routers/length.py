@@ -65,8 +65,8 @@ class LengthRouter(PretrainedRouter, PairRouter):
     def from_checkpoint(cls, checkpoint: Checkpoint, *, embedder: Embedder | None = None) -> "LengthRouter":  # noqa: ARG003
         """Read the scale and the thresholds back."""
         length = checkpoint.config.parameters.get("max_characters")
-        if not isinstance(length, int):
+        if type(length) is not int or length < 1:
             raise CheckpointFormatError(
-                f"{checkpoint.origin}: parameter 'max_characters' must be an integer, not {length!r}"
+                f"{checkpoint.origin}: parameter 'max_characters' must be an integer of 1 or more, not {length!r}"
             )
         return cls(length, thresholds=checkpoint.config.thresholds)

@@ -15,6 +15,7 @@ from routellm_core.errors import (
     CheckpointError,
     CheckpointFormatError,
     ConfigurationError,
+    EmbedderMismatchError,
     MissingDependencyError,
     RouterUnavailableError,
 )
@@ -43,7 +44,7 @@ class MatrixFactorizationRouter(PretrainedRouter, PairRouter):
         metrics: How well it does, for the model card.
 
     Raises:
-        ConfigurationError: If shapes do not fit each other.
+        ConfigurationError: If shapes do not fit each other, or a model is named twice.
         UnknownModelError: If the pair is not among the models.
 
     Example:
@@ -71,6 +72,8 @@ class MatrixFactorizationRouter(PretrainedRouter, PairRouter):
     ) -> None:
         self._stored = _stored_arrays(model_embeddings, output_weights, text_projection, bias, n_models=len(models))
         self.known_models = tuple(models)
+        if repeated := sorted({model for model in models if self.known_models.count(model) > 1}):
+            raise ConfigurationError(f"models names {', '.join(map(repr, repeated))} more than once")
         self.normalize_models = normalize_models
         self.embedder = embedder
         self.thresholds = thresholds
@@ -196,6 +199,15 @@ class MatrixFactorizationRouter(PretrainedRouter, PairRouter):
         spec = config.embedder
         if spec is None or config.reference_strong is None or config.reference_weak is None:
             raise CheckpointFormatError(f"{origin}: an mf checkpoint names its embedder and its reference pair")
+        if not {config.reference_strong, config.reference_weak} <= set(config.models):
+            raise CheckpointFormatError(
+                f"{origin}: the reference pair {config.reference_strong!r}, {config.reference_weak!r} is not among its models"
+            )
+        normalize_models = config.parameters.get("normalize_models")
+        if type(normalize_models) is not bool:
+            raise CheckpointFormatError(
+                f"{origin}: parameter 'normalize_models' must be true or false, not {normalize_models!r}"
+            )
         has_projection = "text_projection" in checkpoint.arrays
         output_weights = checkpoint.array("output_weights", (None,))
         dim = output_weights.shape[0]
@@ -215,7 +227,7 @@ class MatrixFactorizationRouter(PretrainedRouter, PairRouter):
             embedder=embedder,
             text_projection=checkpoint.array("text_projection", (dim, spec.dimension)) if has_projection else None,
             bias=checkpoint.array("bias", (dim,)) if "bias" in checkpoint.arrays else None,
-            normalize_models=bool(config.parameters.get("normalize_models", True)),
+            normalize_models=normalize_models,
             thresholds=config.thresholds,
             provenance=dict(config.provenance),
             metrics=dict(config.metrics),
@@ -230,6 +242,7 @@ class MatrixFactorizationRouter(PretrainedRouter, PairRouter):
 
         Raises:
             RouterUnavailableError: If one of these is missing; names it, and the router that needs none of them.
+            EmbedderMismatchError: If another embedder is given.
         """
         embedder = options.pop("embedder", None)
         instead = "the router 'default' needs no key, no network and no extra"
@@ -239,6 +252,8 @@ class MatrixFactorizationRouter(PretrainedRouter, PairRouter):
             check_ready = getattr(router.embedder, "check_ready", None)
             if check_ready is not None:
                 check_ready()
+        except EmbedderMismatchError:
+            raise
         except (CheckpointError, MissingDependencyError, ConfigurationError) as error:
             raise RouterUnavailableError(f"router 'mf' cannot be loaded: {error}; {instead}") from error
         return router

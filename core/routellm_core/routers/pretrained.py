@@ -11,7 +11,7 @@ from routellm_core.checkpoints.folder import read_folder, write_folder
 from routellm_core.checkpoints.format import Checkpoint
 from routellm_core.checkpoints.hub import download_checkpoint, is_repo_id, upload_checkpoint
 from routellm_core.embedders.base import Embedder
-from routellm_core.errors import CheckpointFormatError, CheckpointNotFoundError
+from routellm_core.errors import CheckpointFormatError, CheckpointNotFoundError, ConfigurationError
 from routellm_core.routers.base import Router
 
 
@@ -130,6 +130,8 @@ def fetch_checkpoint(
     """Read a checkpoint from a folder or the Hub; see `PretrainedRouter.from_pretrained`."""
     text = os.fspath(repo_or_path)
     if Path(text).is_dir():
+        if revision is not None:
+            raise ConfigurationError(f"{text!r} is a folder, and revision={revision!r} is only for a Hub repository")
         return read_folder(text)
     if isinstance(repo_or_path, str) and is_repo_id(repo_or_path):
         folder = download_checkpoint(

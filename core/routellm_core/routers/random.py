@@ -53,6 +53,6 @@ class RandomRouter(PretrainedRouter, PairRouter):
     def from_checkpoint(cls, checkpoint: Checkpoint, *, embedder: Embedder | None = None) -> "RandomRouter":  # noqa: ARG003
         """Read the seed back."""
         seed = checkpoint.config.parameters.get("seed")
-        if not isinstance(seed, int):
+        if type(seed) is not int:
             raise CheckpointFormatError(f"{checkpoint.origin}: parameter 'seed' must be an integer, not {seed!r}")
         return cls(seed)

@@ -1,0 +1,313 @@
+"""Route, then delegate: the entry points that every routed runnable shares.
+
+A call opens one chain run. Inside it the call is scored, then the chosen runnable does the work under its own run: its
+callbacks, usage, cache, rate limiter and retries are its own and happen once.
+"""
+
+import asyncio
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, closing, nullcontext
+from typing import Any, Generic, TypeVar, cast
+
+from langchain_core.language_models import LanguageModelInput
+from langchain_core.runnables import ConfigurableFieldSpec, Runnable, RunnableConfig, ensure_config
+from langchain_core.runnables.config import get_config_list, get_executor_for_config
+from routellm_core import RoutingDecision
+
+from routellm_langchain.decisions import attach
+from routellm_langchain.runnable import RoutingRunnable
+from routellm_langchain.runs import ChainRun, RunSettings, delegated_config, outputs, scoring_config
+
+Output = TypeVar("Output")
+Chunk = TypeVar("Chunk")
+
+
+class Delegating(Runnable[LanguageModelInput, Output], Generic[Output, Chunk]):
+    """A runnable that lets a router choose which of several runnables does the work.
+
+    `Output` is what it returns, `Chunk` what it streams: chat models have a type of its own for that.
+    """
+
+    @property
+    @abstractmethod
+    def routing(self) -> RoutingRunnable:
+        """What decides."""
+
+    @property
+    @abstractmethod
+    def targets(self) -> Mapping[str, Runnable[LanguageModelInput, Output]]:
+        """What does the work, by the name of its candidate."""
+
+    @property
+    @abstractmethod
+    def run_settings(self) -> RunSettings:
+        """What this runnable adds to its runs."""
+
+    @property
+    def config_specs(self) -> list[ConfigurableFieldSpec]:
+        """The `configurable` keys that steer the routing."""
+        return self.routing.config_specs
+
+    def invoke(
+        self,
+        input: LanguageModelInput,  # noqa: A002
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> Output:
+        """Route one call and return the chosen runnable's answer."""
+        config = ensure_config(config)
+        run = self.run_settings.start(input, config)
+        try:
+            decision = self.routing.invoke(input, scoring_config(config, run))
+            output = self._answer(decision, input, config, run, kwargs)
+        except BaseException as error:
+            run.on_chain_error(error)
+            raise
+        run.on_chain_end(outputs(output, decision))
+        return output
+
+    async def ainvoke(
+        self,
+        input: LanguageModelInput,  # noqa: A002
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> Output:
+        """Route one call and return the chosen runnable's answer, without blocking the event loop."""
+        config = ensure_config(config)
+        run = await self.run_settings.astart(input, config)
+        try:
+            decision = await self.routing.ainvoke(input, scoring_config(config, run))
+            output = await self._aanswer(decision, input, config, run, kwargs)
+        except BaseException as error:
+            await run.on_chain_error(error)
+            raise
+        await run.on_chain_end(outputs(output, decision))
+        return output
+
+    def stream(  # type: ignore[override]
+        self,
+        input: LanguageModelInput,  # noqa: A002
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> Iterator[Chunk]:
+        """Route one call and pass on the chosen runnable's chunks; the first one carries the decision."""
+        config = ensure_config(config)
+        run = self.run_settings.start(input, config)
+        seen = _Seen[Chunk](keep=bool(run.handlers))
+        try:
+            decision = self.routing.invoke(input, scoring_config(config, run))
+            inner_config = self._delegated(config, run, decision)
+            chunks: Any = self.targets[decision.choice].stream(input, inner_config, **given(kwargs))
+            with closing(chunks):
+                for chunk in chunks:
+                    yield seen.add(chunk, decision)
+        except GeneratorExit:  # the consumer has had enough, which is no error
+            run.on_chain_end(outputs(seen.merged(), decision))
+            raise
+        except BaseException as error:
+            run.on_chain_error(error)
+            raise
+        run.on_chain_end(outputs(seen.merged(), decision))
+
+    async def astream(  # type: ignore[override]
+        self,
+        input: LanguageModelInput,  # noqa: A002
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[Chunk]:
+        """Route one call and pass on the chosen runnable's chunks; the first one carries the decision."""
+        config = ensure_config(config)
+        run = await self.run_settings.astart(input, config)
+        seen = _Seen[Chunk](keep=bool(run.handlers))
+        try:
+            decision = await self.routing.ainvoke(input, scoring_config(config, run))
+            inner_config = self._delegated(config, run, decision)
+            chunks: Any = self.targets[decision.choice].astream(input, inner_config, **given(kwargs))
+            async with aclosing(chunks):
+                async for chunk in chunks:
+                    yield seen.add(chunk, decision)
+        except GeneratorExit:
+            await run.on_chain_end(outputs(seen.merged(), decision))
+            raise
+        except BaseException as error:
+            await run.on_chain_error(error)
+            raise
+        await run.on_chain_end(outputs(seen.merged(), decision))
+
+    def batch(
+        self,
+        inputs: list[LanguageModelInput],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[Output]:
+        """Route many calls with one scoring, and let the chosen runnables answer them in parallel."""
+        if not inputs:
+            return []
+        configs = get_config_list(config, len(inputs))
+        runs = [self.run_settings.start(*call) for call in zip(inputs, configs, strict=True)]
+        running = dict(enumerate(runs))
+
+        def answer(position: int, decision: RoutingDecision | Exception) -> Output | Exception:
+            run = runs[position]
+            try:
+                output = self._answer(decision, inputs[position], configs[position], run, kwargs)
+            except BaseException as error:
+                running.pop(position).on_chain_error(error)
+                if return_exceptions and isinstance(error, Exception):
+                    return error
+                raise
+            running.pop(position).on_chain_end(outputs(output, cast("RoutingDecision", decision)))
+            return output
+
+        try:
+            decisions = self.routing.batch(inputs, _scoring_configs(configs, runs), return_exceptions=True)
+            with get_executor_for_config(configs[0]) as executor:
+                return cast("list[Output]", list(executor.map(answer, range(len(inputs)), decisions)))
+        except BaseException as error:
+            # One failed; those that had not begun never will.
+            for run in running.values():
+                run.on_chain_error(error)
+            raise
+
+    async def abatch(
+        self,
+        inputs: list[LanguageModelInput],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[Output]:
+        """Route many calls with one scoring, and let the chosen runnables answer them concurrently."""
+        if not inputs:
+            return []
+        configs = get_config_list(config, len(inputs))
+        runs = await asyncio.gather(*(self.run_settings.astart(*call) for call in zip(inputs, configs, strict=True)))
+        limit = configs[0].get("max_concurrency")
+        slot: AbstractAsyncContextManager[Any] = asyncio.Semaphore(limit) if limit else nullcontext()
+
+        async def answer(position: int, decision: RoutingDecision | Exception) -> Output | Exception:
+            run = runs[position]
+            try:
+                async with slot:
+                    output = await self._aanswer(decision, inputs[position], configs[position], run, kwargs)
+            except BaseException as error:
+                await run.on_chain_error(error)
+                if return_exceptions and isinstance(error, Exception):
+                    return error
+                raise
+            await run.on_chain_end(outputs(output, cast("RoutingDecision", decision)))
+            return output
+
+        try:
+            decisions = await self.routing.abatch(inputs, _scoring_configs(configs, runs), return_exceptions=True)
+        except BaseException as error:
+            await asyncio.gather(*(run.on_chain_error(error) for run in runs))
+            raise
+        return cast("list[Output]", await asyncio.gather(*map(answer, range(len(inputs)), decisions)))
+
+    def _answer(
+        self,
+        decision: RoutingDecision | Exception,
+        model_input: LanguageModelInput,
+        config: RunnableConfig,
+        run: ChainRun,
+        kwargs: Mapping[str, Any],
+    ) -> Output:
+        if isinstance(decision, Exception):
+            raise decision
+        target = self.targets[decision.choice]
+        return attach(target.invoke(model_input, self._delegated(config, run, decision), **given(kwargs)), decision)
+
+    async def _aanswer(
+        self,
+        decision: RoutingDecision | Exception,
+        model_input: LanguageModelInput,
+        config: RunnableConfig,
+        run: ChainRun,
+        kwargs: Mapping[str, Any],
+    ) -> Output:
+        if isinstance(decision, Exception):
+            raise decision
+        target = self.targets[decision.choice]
+        return attach(
+            await target.ainvoke(model_input, self._delegated(config, run, decision), **given(kwargs)), decision
+        )
+
+    def _delegated(self, config: RunnableConfig, run: ChainRun, decision: RoutingDecision) -> RunnableConfig:
+        return delegated_config(config, run, decision, self.routing.keys)
+
+
+class RoutedRunnable(Delegating[Output, Output]):
+    """A choice among ready-made runnables, such as the candidates of a routed model bound to one output schema.
+
+    Args:
+        routing: What decides.
+        targets: What does the work, by the name of its candidate.
+        run_settings: What is added to its runs.
+    """
+
+    def __init__(
+        self,
+        routing: RoutingRunnable,
+        targets: Mapping[str, Runnable[LanguageModelInput, Output]],
+        run_settings: RunSettings,
+    ) -> None:
+        self._routing = routing
+        self._targets = dict(targets)
+        self._run_settings = run_settings
+
+    @property
+    def routing(self) -> RoutingRunnable:
+        """What decides."""
+        return self._routing
+
+    @property
+    def targets(self) -> Mapping[str, Runnable[LanguageModelInput, Output]]:
+        """What does the work, by the name of its candidate."""
+        return self._targets
+
+    @property
+    def run_settings(self) -> RunSettings:
+        """What this runnable adds to its runs."""
+        return self._run_settings
+
+
+class _Seen(list[Chunk]):
+    """The chunks of a stream, kept only where a tracer wants them merged."""
+
+    def __init__(self, *, keep: bool) -> None:
+        super().__init__()
+        self._keep = keep
+        self._first = True
+
+    def add(self, chunk: Chunk, decision: RoutingDecision) -> Chunk:
+        if self._first:
+            # On one chunk only: merging the chunks of a message would repeat what several carry.
+            chunk = attach(chunk, decision)
+            self._first = False
+        if self._keep:
+            self.append(chunk)
+        return chunk
+
+    def merged(self) -> Chunk | None:
+        if not self:
+            return None
+        merged: Any = self[0]
+        for chunk in self[1:]:
+            try:
+                merged = merged + chunk
+            except TypeError:  # chunks that each hold all there is so far, as of a structured output
+                return self[-1]
+        return cast("Chunk", merged)
+
+
+def given(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the call arguments without a `stop` of None: it means "not given", but not every runnable takes the word."""
+    return {name: value for name, value in kwargs.items() if name != "stop" or value is not None}
+
+
+def _scoring_configs(configs: Sequence[RunnableConfig], runs: Sequence[ChainRun]) -> list[RunnableConfig]:
+    return [scoring_config(config, run) for config, run in zip(configs, runs, strict=True)]

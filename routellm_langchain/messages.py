@@ -1,0 +1,72 @@
+"""What is scored: the text of the last human message.
+
+The rule, in full:
+
+- The last `HumanMessage` (or `ChatMessage` with the role "user" or "human") of the input is taken. It stays the same
+  inside a tool loop, so all steps of an agent that answer one question get the same score.
+- System prompts, answers of models, tool results and earlier turns are not read.
+- Of content in several parts the text parts are taken, one per line; images, audio and files are not.
+- Without a human message, or without text in it (an image alone), the text is empty, and the engine's rule for empty
+  prompts applies: the strong model, unless `on_router_error="weak"`.
+
+`extract_prompt=` of a routed model replaces the rule.
+"""
+
+from collections.abc import Callable, Sequence
+
+from langchain_core.language_models import LanguageModelInput
+from langchain_core.messages import BaseMessage, ChatMessage, HumanMessage, convert_to_messages
+from langchain_core.prompt_values import PromptValue
+from routellm_core.errors import ConfigurationError
+
+ExtractPrompt = Callable[[Sequence[BaseMessage]], str]
+"""From the messages of a call to the text that the router reads."""
+
+
+def last_human_text(messages: Sequence[BaseMessage]) -> str:
+    """Return the text of the last human message; empty if there is none."""
+    for message in reversed(messages):
+        if isinstance(message, HumanMessage) or (isinstance(message, ChatMessage) and message.role in _HUMAN_ROLES):
+            return _text(message)
+    return ""
+
+
+def text_to_score(model_input: LanguageModelInput, extract_prompt: ExtractPrompt) -> str:
+    """Return what the router reads of one call.
+
+    Args:
+        model_input: What a chat model takes: a string, messages in any of their forms, or a prompt value.
+        extract_prompt: From the messages to the text.
+
+    Raises:
+        ConfigurationError: If the input is nothing a chat model takes, or the hook returns no string.
+    """
+    if isinstance(model_input, PromptValue):
+        messages = model_input.to_messages()
+    elif isinstance(model_input, str):
+        messages = [HumanMessage(model_input)]
+    elif isinstance(model_input, Sequence):
+        messages = convert_to_messages(model_input)
+    else:
+        raise ConfigurationError(
+            f"a chat model takes a string, a list of messages or a prompt value, not {type(model_input).__name__}"
+        )
+    text = extract_prompt(messages)
+    if not isinstance(text, str):
+        raise ConfigurationError(f"extract_prompt must return a string, not {type(text).__name__}")
+    return text
+
+
+_HUMAN_ROLES = ("user", "human")
+
+
+def _text(message: BaseMessage) -> str:
+    if isinstance(message.content, str):
+        return message.content
+    parts = (part if isinstance(part, str) else _text_of_part(part) for part in message.content)
+    return "\n".join(part for part in parts if part)
+
+
+def _text_of_part(part: dict[str, object]) -> str:
+    text = part.get("text") if part.get("type") == "text" else None
+    return text if isinstance(text, str) else ""

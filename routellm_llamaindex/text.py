@@ -1,0 +1,87 @@
+"""What is scored: the question, never the text that LlamaIndex puts around it.
+
+The first of these that gives a text:
+
+1. The hook `routing_text`, if it is given and does not return None.
+2. The template variable `query_str`, else `question`: every response synthesizer and selector passes one of them, so
+   what was retrieved cannot move the score, and the calls that one question makes are scored once.
+3. The last user message with text that no agent loop wrote: a ReAct observation or complaint is skipped, the state that an
+   agent puts before the message is taken off, and of a conversation that an agent restates for its `output_cls`
+   the last user turn is taken.
+4. The last message with text, whoever wrote it; a prompt given to `complete` is its own last message.
+
+Without any text, as with images alone, the engine's rule for empty prompts applies. Two paths hide the question and are scored
+as they are: `as_structured_llm(...)` inside a query engine, which formats its prompt first, and the step of
+`condense_plus_context` that rewrites the question. A `routing_text` that knows their prompts can do better.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from llama_index.core.base.llms.types import ChatMessage, MessageRole
+from routellm_core.errors import ConfigurationError
+
+RoutingText = Callable[[Sequence[ChatMessage], Mapping[str, Any]], str | None]
+"""A hook: from the messages of a call and its template variables to the text to score, or None for the rule."""
+
+QUESTION_VARIABLES = ("query_str", "question")
+
+_AGENT_REMARKS = ("Observation:", "Error while parsing the output:", "FAILURE: Your previous response was empty.")
+_STATE, _MESSAGE = "Current state:\n", "\n\nCurrent message:\n"
+_CONVERSATION = "<current_conversation>"
+_USER_TURN = re.compile(r"<user>\n(.*?)</user>", re.DOTALL)
+_TURN_TEXT = re.compile(r"<message>(.*?)</message>", re.DOTALL)
+
+
+def text_to_score(
+    messages: Callable[[], Sequence[ChatMessage]],
+    variables: Mapping[str, Any] | None = None,
+    hook: RoutingText | None = None,
+) -> str:
+    """Return what the router reads of one call.
+
+    Args:
+        messages: Makes the messages of the call; not called if the question is known without them.
+        variables: The template variables, where the call came with a template.
+        hook: What decides before the rule.
+
+    Raises:
+        ConfigurationError: If the hook returns neither a string nor None.
+    """
+    variables = variables or {}
+    if hook is not None:
+        text = hook(messages(), variables)
+        if isinstance(text, str):
+            return text
+        if text is not None:
+            raise ConfigurationError(f"routing_text must return a string or None, not {type(text).__name__}")
+    for name in QUESTION_VARIABLES:
+        value = variables.get(name)
+        if isinstance(value, str) and value.strip():
+            return value
+    return _question_among(messages())
+
+
+def _question_among(messages: Sequence[ChatMessage]) -> str:
+    for position in range(len(messages) - 1, -1, -1):
+        message = messages[position]
+        if message.role != MessageRole.USER or not message.content:
+            continue
+        answers_the_model = position > 0 and messages[position - 1].role == MessageRole.ASSISTANT
+        if answers_the_model and message.content.startswith(_AGENT_REMARKS):
+            continue
+        return _unwrapped(message.content)
+    return next((message.content for message in reversed(messages) if message.content), "")
+
+
+def _unwrapped(text: str) -> str:
+    if text.startswith(_CONVERSATION):
+        for turn in reversed(_USER_TURN.findall(text)):
+            said = "\n".join(_TURN_TEXT.findall(turn))
+            if said and not said.startswith(_AGENT_REMARKS):
+                return _unwrapped(said)
+        return text
+    if text.startswith(_STATE) and _MESSAGE in text:
+        return text.partition(_MESSAGE)[2].removesuffix("\n")
+    return text
