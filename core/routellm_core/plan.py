@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Literal, Self, get_args
 
 import numpy as np
@@ -28,13 +29,17 @@ OnRouterError = Literal["strong", "weak", "raise"]
 PAIR = ("weak", "strong")
 """The candidates of an engine that routes between two models, in the order of a pair router's columns."""
 
+_NOBODY: Mapping[str, str] = {}
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Call:
     """A request with everything that is known before it is scored.
 
     Attributes:
-        request: The request, completed by the scope around it.
+        request: The request as it came.
+        threshold: What the score is compared with: the call's own, else that of the scope, else the plan's.
+        route: The candidate that must take it, from the call or the scope; None if there is none.
         allowed: The candidates that can take it, in the order of the plan.
         ruled_out: The others, each with why.
         session: The state of its session; None if there is none or the plan is not sticky.
@@ -43,6 +48,8 @@ class Call:
     """
 
     request: RoutingRequest
+    threshold: float | None
+    route: str | None
     allowed: tuple[str, ...]
     ruled_out: Mapping[str, str]
     session: SessionState | None
@@ -109,7 +116,7 @@ class Plan:
         """Return the plan with another threshold; None takes the router's calibrated one."""
         return replace(self, own_threshold=None if threshold is None else validate_threshold(threshold))
 
-    @property
+    @cached_property
     def threshold(self) -> float | None:
         """The threshold of calls that name none; None if the policy has none."""
         if self.own_threshold is not None or not self.policy.uses_threshold:
@@ -126,7 +133,7 @@ class Plan:
         """The weak model of a pair, the cheapest of a pool."""
         return self.candidates[0 if self.is_pair else self._by_price[0]]
 
-    @property
+    @cached_property
     def is_pair(self) -> bool:
         """Whether the candidates are (weak, strong)."""
         return isinstance(self.router, PairRouter)
@@ -155,29 +162,32 @@ class Plan:
         scope = current_scope()
         threshold = request.threshold if request.threshold is not None else scope.threshold
         route = request.route if request.route is not None else scope.route
-        request = replace(
-            request,
+        if route is not None:
+            route = self.resolve(route)
+        ruled_out = rule_out(request, self.capabilities) if self.capabilities else _NOBODY
+        allowed = self.candidates
+        if ruled_out:
+            allowed = tuple(name for name in allowed if name not in ruled_out)
+            if not allowed:
+                raise NoCandidateError(ruled_out.items())
+        key = self._session_key(request, request.session if request.session is not None else scope.session)
+        return Call(
+            request=request,
             threshold=self.threshold if threshold is None else validate_threshold(threshold),
-            route=None if route is None else self.resolve(route),
-            session=request.session if request.session is not None else scope.session,
+            route=route,
+            allowed=allowed,
+            ruled_out=ruled_out,
+            session=None if key is None or self.sessions is None else self.sessions.get(key),
+            session_key=key,
+            note=f"route {route!r} was asked for, but it {ruled_out[route]}" if route is not None and route in ruled_out else "",
         )
-        ruled_out = rule_out(request, self.capabilities) if self.capabilities else {}
-        allowed = tuple(name for name in self.candidates if name not in ruled_out)
-        if not allowed:
-            raise NoCandidateError(ruled_out.items())
-        note = ""
-        if request.route in ruled_out:
-            note = f"route {request.route!r} was asked for, but it {ruled_out[request.route]}"
-        key = self._session_key(request)
-        state = None if key is None or self.sessions is None else self.sessions.get(key)
-        return Call(request=request, allowed=allowed, ruled_out=ruled_out, session=state, session_key=key, note=note)
 
     def without_score(self, call: Call) -> RoutingDecision | None:
         """Decide a call that needs no score; None if it needs one."""
         request, allowed = call.request, call.allowed
-        if request.route in allowed:
-            return self._decided(call, request.route, "forced", f"route {request.route!r} was asked for")
-        if request.tools and self.tools_route in allowed:
+        if call.route is not None and call.route in allowed:
+            return self._decided(call, call.route, "forced", f"route {call.route!r} was asked for")
+        if request.tools and self.tools_route is not None and self.tools_route in allowed:
             return self._decided(call, self.tools_route, "tools_route", f"calls with tools go to {self.tools_route!r}")
         if call.session is not None and call.session.choice in allowed and not self._may_leave(call):
             return self._decided(
@@ -206,7 +216,7 @@ class Plan:
             why = f"{outcome}; on_router_error={self.on_router_error!r}"
             return self._decided(call, choice, "router_error", why, scoring_ms=scoring_ms)
         row = outcome if self._columns is None else outcome[self._columns]
-        plain = call.request.threshold
+        plain = call.threshold
         threshold = self._session_threshold(call, plain)
         order = [self.candidates[column] for column in self.policy.order(row, threshold, self._by_price)]
         allowed = [name for name in order if name in call.allowed]
@@ -220,13 +230,18 @@ class Plan:
                 why += f", which counts what leaving {allowed[0]!r} and its warm prompt cache would cost (else {plain:.4f})"
         else:
             why = f"policy {self.policy.name!r} chose among the scores"
-        decision = self._decided(call, allowed[0], reason, why, scoring_ms=scoring_ms)
-        return replace(
-            decision,
+        return RoutingDecision(
+            choice=allowed[0],
             alternatives=tuple(allowed[1:]),
-            scores={name: float(score) for name, score in zip(self.candidates, row, strict=True)},
+            scores=dict(zip(self.candidates, row.tolist(), strict=True)),
             strong_win_rate=win_rate,
             threshold=threshold if self.policy.uses_threshold else None,
+            router=self.router.name,
+            policy=self.policy.name,
+            reason=reason,
+            explanation=f"{call.note}; {why}" if call.note else why,
+            ruled_out=call.ruled_out,
+            scoring_ms=scoring_ms,
         )
 
     def remember(self, call: Call, decision: RoutingDecision) -> None:
@@ -237,11 +252,11 @@ class Plan:
             state = call.session or SessionState(choice=decision.choice)
             self.sessions.set(call.session_key, state.moved(decision.choice, call.request.tokens, time.time()))
 
-    def _session_key(self, request: RoutingRequest) -> str | None:
+    def _session_key(self, request: RoutingRequest, session: str | None) -> str | None:
         if self.sessions is None:
             return None
-        if request.session is not None:
-            return f"session:{request.session}"
+        if session is not None:
+            return f"session:{session}"
         if request.conversation:
             digest = hashlib.blake2b(request.conversation.encode("utf-8", "surrogatepass"), digest_size=16)
             return f"conversation:{digest.hexdigest()}"
@@ -268,9 +283,8 @@ class Plan:
         )
 
     def _decided(
-        self, call: Call, choice: str | None, reason: Reason, why: str, *, scoring_ms: float = 0.0
+        self, call: Call, choice: str, reason: Reason, why: str, *, scoring_ms: float = 0.0
     ) -> RoutingDecision:
-        assert choice is not None  # noqa: S101  (for the type checker: it is one of the allowed)
         dearest_first = [self.candidates[column] for column in reversed(self._by_price)]
         return RoutingDecision(
             choice=choice,
