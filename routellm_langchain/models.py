@@ -201,8 +201,8 @@ def _with_call_arguments(runnable: Runnable[Any, Any], kwargs: Mapping[str, Any]
         first, *others = [_with_call_arguments(inner, kwargs) for inner in runnable.runnables]
         return runnable.model_copy(update={"runnable": first, "fallbacks": others})
     if isinstance(runnable, RunnableBindingBase):
-        bound = _with_call_arguments(runnable.bound, {k: v for k, v in kwargs.items() if k not in runnable.kwargs})
-        return runnable.model_copy(update={"bound": bound})
+        # Below what is bound already, which then wins.
+        return runnable.model_copy(update={"bound": _with_call_arguments(runnable.bound, kwargs)})
     return runnable.bind(**kwargs)
 
 

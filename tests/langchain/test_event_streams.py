@@ -1,5 +1,7 @@
 """Streams of events: versions 2 and 3, and the streams of LangGraph."""
 
+import uuid
+
 import numpy as np
 import pytest
 from langchain.agents import create_agent
@@ -43,7 +45,9 @@ async def test_version_2(routed):
 
 def test_version_3(routed):
     recorder = RunRecorder()
-    stream = routed.stream_events("a hard one", {"callbacks": [recorder], "run_name": "mine"}, version="v3")
+    run_id = uuid.uuid4()
+    config = {"callbacks": [recorder], "run_name": "mine", "run_id": run_id}
+    stream = routed.stream_events("a hard one", config, version="v3")
     assert isinstance(stream, ChatModelStream)
     assert "".join(stream.text) == "I am strong-model"
     message = stream.output
@@ -51,7 +55,8 @@ def test_version_3(routed):
     assert message.response_metadata["output_version"] == "v1"
     assert message.usage_metadata["total_tokens"] == 15
     (model,) = recorder.model_runs
-    assert model.name == "mine"
+    assert (model.name, model.id) == ("mine", run_id)
+    assert recorder.runs[0].name == "RoutingRunnable"
     assert model.metadata["routellm"]["choice"] == "strong"
     assert [run.ended for run in recorder.runs] == [1, 1]
 

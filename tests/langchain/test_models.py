@@ -10,6 +10,7 @@ from langchain_core.messages import HumanMessage
 from langchain_core.rate_limiters import BaseRateLimiter
 from langchain_core.runnables import RunnableLambda
 from langchain_openai import ChatOpenAI
+from pydantic import Field
 from routellm_core import RoutingEngine
 from routellm_core.errors import ConfigurationError, MissingDependencyError
 from routellm_core.testing import ConstantRouter
@@ -56,6 +57,19 @@ def test_bound_arguments_are_kept(make_routed, strong):
     routed.with_structured_output(SCHEMA, include_raw=True).invoke("hard 1")
     assert [(seen["temperature"], seen["seed"]) for seen in strong.calls] == [(0.3, 7)] * 5
     assert [bool(seen.get("tools")) for seen in strong.calls] == [False, False, True, True, True]
+
+
+def test_tools_bound_through_the_routed_model_replace_those_of_a_candidate(make_routed, strong):
+    def other(x: int) -> int:
+        """Another tool."""
+        return x
+
+    routed = make_routed(strong=strong.bind_tools([other], tool_choice="other", seed=7)).bind_tools(
+        [ping], tool_choice="ping"
+    )
+    assert routed.invoke("hard 1").tool_calls[0]["name"] == "ping"
+    assert [tool["function"]["name"] for tool in strong.calls[0]["tools"]] == ["ping"]
+    assert strong.calls[0]["seed"] == 7
 
 
 @pytest.mark.parametrize("bind", ["plain", "tools", "schema"])
@@ -272,6 +286,19 @@ def test_streaming_for_a_model_that_has_no_such_field_is_an_error(make_routed):
 def test_sampling_arguments_of_a_model_without_such_fields_go_with_every_call(make_routed, strong):
     make_routed(top_p=0.5).invoke("hard")
     assert strong.calls[0]["top_p"] == 0.5
+
+
+class OtherNames(FakeChat):
+    """Takes `max_tokens`, and calls it something else."""
+
+    limit: int | None = Field(default=None, alias="max_tokens")
+
+
+def test_a_model_is_given_a_setting_by_the_name_its_constructor_takes(make_routed):
+    routed = make_routed(strong=OtherNames(), max_tokens=5)
+    routed.invoke("hard")
+    assert routed.candidates["strong"].limit == 5
+    assert "max_tokens" not in routed.candidates["strong"].calls[0]
 
 
 def test_a_failing_provider(router, server):

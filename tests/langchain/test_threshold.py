@@ -178,7 +178,6 @@ def test_the_keys_do_not_travel_on_to_the_chosen_model():
     seen = []
     from langchain_core.runnables import RunnableLambda
 
-
     def look(messages, config):
         seen.append(config["configurable"])
         return inner.invoke(messages)

@@ -186,12 +186,20 @@ def test_predict_and_call_runs_the_tool(pair) -> None:
     assert pair.llm.predict_and_call([TOOL], "easy").response == "42, which was hard to find"
 
 
-def test_nested_routed_llm_reads_tool_calls(make_pair) -> None:
-    inner = make_pair(BlockToolLLM("blocks"), ToolLLM("dicts"))
-    outer = RoutedLLM(strong=inner.llm, weak=ToolLLM("tiny"), router=KeywordRouter("very"), threshold=0.5)
-    for text in ("very hard", "very easy", "easy"):
+class Signed(ToolLLM):
+    """Writes its name into the tool calls that it reads."""
+
+    def get_tool_calls_from_response(self, response: ChatResponse, error_on_no_tool_call: bool = True) -> Any:
+        calls = super().get_tool_calls_from_response(response, error_on_no_tool_call)
+        return [call.model_copy(update={"tool_id": self.label}) for call in calls]
+
+
+def test_tool_calls_are_read_by_the_model_that_wrote_them_also_when_nested(make_pair) -> None:
+    inner = make_pair(Signed("big"), Signed("small"))
+    outer = RoutedLLM(strong=inner.llm, weak=Signed("tiny"), router=KeywordRouter("very"), threshold=0.5)
+    for text, author in (("very hard", "big"), ("very easy", "small"), ("easy", "tiny")):
         response = outer.chat_with_tools([TOOL], text)
-        assert [call.tool_name for call in outer.get_tool_calls_from_response(response)] == ["multiply"], text
+        assert [call.tool_id for call in outer.get_tool_calls_from_response(response)] == [author], text
 
 
 # --- models without tools --------------------------------------------------------------------------------------------

@@ -133,7 +133,12 @@ def test_streams_are_routed_when_called(pair) -> None:
 
 
 class Undecorated(ToolLLM):
-    """Without LlamaIndex's callback decorator, which does not close what it wraps."""
+    """Without LlamaIndex's callback decorator, which does not close what it wraps; keeps its stream alive."""
+
+    def stream_chat(self, messages: Any, **kwargs: Any) -> Any:
+        stream = super().stream_chat(messages, **kwargs)
+        self.given.append({"stream": stream})
+        return stream
 
     async def astream_chat(self, messages: Any, **kwargs: Any) -> Any:
         async def gen() -> Any:

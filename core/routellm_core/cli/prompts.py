@@ -44,8 +44,6 @@ def _read_file(file: str, field: str) -> list[str]:
         return _lines(sys.stdin) if reader is None else list(reader(path, field))
     except OSError as error:
         raise ConfigurationError(f"--file {file!r} cannot be read: {error.strerror}") from error
-    except csv.Error as error:
-        raise ConfigurationError(f"--file {file!r} is no CSV: {error}") from error
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"--file {file!r} is not UTF-8 text: {error.reason} at byte {error.start}") from error
 

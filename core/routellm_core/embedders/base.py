@@ -44,6 +44,11 @@ async def aembed(embedder: Embedder, texts: Sequence[str]) -> NDArray[np.float32
     return vectors
 
 
+def encodable(text: str) -> str:
+    """Return the text with a question mark for every lone surrogate, which no tokenizer takes."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def as_unit_rows(vectors: Any, *, n: int, dimension: int | None, embedder_id: str) -> NDArray[np.float32]:
     """Check what a model returned and scale every row to length 1; rows of zeros stay.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from routellm_core.embedders.base import as_unit_rows
+from routellm_core.embedders.base import as_unit_rows, encodable
 
 if TYPE_CHECKING:
     from model2vec import StaticModel
@@ -33,9 +33,7 @@ class BundledEmbedder:
         """Embed n texts; shape (n, dimension), unit rows, 0 where a text holds no known token."""
         if not texts:
             return np.zeros((0, self.dimension), dtype=np.float32)
-        # Lone surrogates cannot be encoded, and no token holds them.
-        clean = [text.encode("utf-8", "replace").decode() for text in texts]
-        vectors = _model().encode(clean, use_multiprocessing=False)
+        vectors = _model().encode([encodable(text) for text in texts], use_multiprocessing=False)
         return as_unit_rows(vectors, n=len(texts), dimension=self.dimension, embedder_id=self.id)
 
     def __repr__(self) -> str:

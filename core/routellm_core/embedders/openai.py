@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from routellm_core.embedders.base import as_unit_rows
+from routellm_core.embedders.base import as_unit_rows, encodable
 from routellm_core.errors import ConfigurationError, MissingDependencyError
 
 try:
@@ -169,17 +169,18 @@ class OpenAIEmbedder:
 
     def _cut(self, text: str) -> tuple[str, int]:
         """Return a text the model takes, and at most how many tokens it has."""
-        encoded = text.encode("utf-8", "replace")
+        text = encodable(text)
+        encoded = text.encode()
         if len(encoded) <= self._max_tokens:  # a token is at least one byte long, so there is nothing to count
-            return encoded.decode(), len(encoded)
+            return text, len(encoded)
         head, tail = self._max_tokens - self._max_tokens // 2, self._max_tokens // 2
         tokenizer = self._long_text_tokenizer
         if tokenizer is None:
             kept = encoded[:head] + encoded[len(encoded) - tail :]
             return kept.decode("utf-8", "ignore"), len(kept)
-        tokens = tokenizer.encode(encoded.decode(), disallowed_special=())
+        tokens = tokenizer.encode(text, disallowed_special=())
         if len(tokens) <= self._max_tokens:
-            return encoded.decode(), len(tokens)
+            return text, len(tokens)
         # A token may hold a part of a character, which comes back as replacement characters: one at the end, up to three
         # at the beginning.
         last = re.sub("^\ufffd{1,3}", "", tokenizer.decode(tokens[len(tokens) - tail :]))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from routellm_core.embedders.base import as_unit_rows
+from routellm_core.embedders.base import as_unit_rows, encodable
 from routellm_core.errors import ConfigurationError, MissingDependencyError
 
 if TYPE_CHECKING:
@@ -68,7 +68,8 @@ class SentenceTransformerEmbedder:
         """Embed n texts; shape (n, dimension), unit rows."""
         if not texts:
             return np.zeros((0, self.dimension), dtype=np.float32)
-        vectors = self._loaded().encode(list(texts), batch_size=self._batch_size, show_progress_bar=False)
+        clean = [encodable(text) for text in texts]
+        vectors = self._loaded().encode(clean, batch_size=self._batch_size, show_progress_bar=False)
         return as_unit_rows(vectors, n=len(texts), dimension=None, embedder_id=self.id)
 
     def _loaded(self) -> Any:
