@@ -179,7 +179,9 @@ class Plan:
             ruled_out=ruled_out,
             session=None if key is None or self.sessions is None else self.sessions.get(key),
             session_key=key,
-            note=f"route {route!r} was asked for, but it {ruled_out[route]}" if route is not None and route in ruled_out else "",
+            note=f"route {route!r} was asked for, but it {ruled_out[route]}"
+            if route is not None and route in ruled_out
+            else "",
         )
 
     def without_score(self, call: Call) -> RoutingDecision | None:

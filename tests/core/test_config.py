@@ -1,6 +1,7 @@
 import threading
 
 import pytest
+
 from routellm_core import RoutingEngine, RoutingRequest, load_router
 from routellm_core.config import load_config
 from routellm_core.constraints import Capabilities

@@ -1,4 +1,5 @@
 import pytest
+
 from routellm_core import NoCandidateError, RoutingEngine, RoutingRequest, routing
 from routellm_core.constraints import Capabilities, combined_capabilities, rule_out
 from routellm_core.testing import ConstantRouter, FunctionRouter

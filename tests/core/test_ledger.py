@@ -1,6 +1,7 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+
 from routellm_core import RoutingEngine
 from routellm_core.errors import ConfigurationError
 from routellm_core.ledger import Ledger, Usage

@@ -5,6 +5,7 @@ from typing import ClassVar
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from routellm_core import RoutingEngine, RoutingRequest, routing
 from routellm_core.errors import ConfigurationError
 from routellm_core.pricing import Price
