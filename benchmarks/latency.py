@@ -2,10 +2,10 @@
 
     python benchmarks/latency.py [--calls 2000] [--out docs/benchmarks/latency.md]
 
-Every call has a prompt of its own, so that no score comes from the cache. The inner models answer at once, so that what is left is
-the adapter. Overhead = routed call - bare inner call - decision, each the median over the calls of one run; the table shows
-the median of five runs with the smallest and the largest. Exit code 1 if a target is missed by more than half (a slow machine is
-no regression).
+Every call has a prompt of its own, so that no score comes from the cache. The inner models answer at once, so that what
+is left is the adapter. Overhead = routed call - bare inner call - decision, each the median over the calls of one run;
+the table shows the median of five runs with the smallest and the largest. Exit code 1 if a target is missed by more
+than half (a slow machine is no regression).
 """
 
 import argparse
@@ -116,7 +116,9 @@ def decisions(calls: int) -> list[tuple[str, str, str]]:
     return rows
 
 
-def overhead(name: str, routed: Callable[[str], object], bare: Callable[[str], object], calls: int) -> list[tuple[str, str, str]]:
+def overhead(
+    name: str, routed: Callable[[str], object], bare: Callable[[str], object], calls: int
+) -> list[tuple[str, str, str]]:
     differences = []
     for _ in range(RUNS):
         texts = prompts(calls, 200)
@@ -167,7 +169,9 @@ def main() -> None:
     if arguments.out is not None:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
         arguments.out.write_text("\n".join(lines), encoding="utf-8")
-    missed = [what for what, measured, target in rows if target != "-" and float(measured.split()[0]) > 1.5 * float(target)]
+    missed = [
+        what for what, measured, target in rows if target != "-" and float(measured.split()[0]) > 1.5 * float(target)
+    ]
     if missed:
         sys.exit("missed by more than half: " + "; ".join(missed))
 

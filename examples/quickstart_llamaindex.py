@@ -15,12 +15,12 @@ from llama_index.core import SummaryIndex
 from llama_index.core.base.llms.types import ChatMessage, MessageRole
 from llama_index.core.instrumentation.event_handlers import BaseEventHandler
 from llama_index.core.schema import TextNode
-from llama_index.llms.openai_like import OpenAILike  # type: ignore[import-untyped]
+from llama_index.llms.openai_like import OpenAILike
 from llama_index_instrumentation import get_dispatcher
 from rich.console import Console
 from rich.table import Table
-from routellm_core import RoutingDecision
 
+from routellm_core import RoutingDecision
 from routellm_llamaindex import RoutedLLM, RoutingDecisionEvent
 
 PROMPTS = (

@@ -6,7 +6,6 @@ from difflib import get_close_matches
 from typing import Any
 
 from routellm_core.errors import ConfigurationError
-
 from routellm_langchain.models import SAMPLING, STREAMING
 
 INNER_ONLY = ("cache", "rate_limiter", "max_retries", "timeout", "request_timeout", "api_key", "base_url")

@@ -8,11 +8,11 @@ from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel, Field, PrivateAttr
-from routellm_core import Router, RoutingDecision, RoutingEngine
-from routellm_core.engine import OnRouterError
-from routellm_core.errors import ConfigurationError
-from routellm_core.policies import Policy
 
+from routellm_core import Router, RoutingDecision, RoutingEngine
+from routellm_core.errors import ConfigurationError
+from routellm_core.plan import OnRouterError
+from routellm_core.policies import Policy
 from routellm_langchain.arguments import INNER_ONLY, model_settings
 from routellm_langchain.base import DelegatingChatModel
 from routellm_langchain.delegation import RoutedRunnable

@@ -4,6 +4,7 @@ from difflib import get_close_matches
 from typing import Any, TypedDict, cast
 
 from langchain_core.runnables import ConfigurableFieldSpec, RunnableConfig
+
 from routellm_core.errors import ConfigurationError
 
 _FIELDS: dict[str, tuple[Any, str]] = {

@@ -3,6 +3,7 @@
 from typing import Any, TypeVar, cast
 
 from langchain_core.messages import BaseMessage
+
 from routellm_core import RoutingDecision
 
 DECISION_KEY = "routellm"

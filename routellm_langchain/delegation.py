@@ -13,8 +13,8 @@ from typing import Any, Generic, TypeVar, cast
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.runnables import ConfigurableFieldSpec, Runnable, RunnableConfig, ensure_config
 from langchain_core.runnables.config import get_config_list, get_executor_for_config
-from routellm_core import RoutingDecision
 
+from routellm_core import RoutingDecision
 from routellm_langchain.decisions import attach
 from routellm_langchain.runnable import RoutingRunnable
 from routellm_langchain.runs import ChainRun, RunSettings, delegated_config, outputs, scoring_config

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.language_models.chat_model_stream import AsyncChatModelStream, ChatModelStream
 from langchain_core.runnables import Runnable, RunnableConfig, ensure_config
-from routellm_core import RoutingDecision
 
+from routellm_core import RoutingDecision
 from routellm_langchain.decisions import DECISION_KEY
 from routellm_langchain.delegation import Delegating, given
 from routellm_langchain.models import describe

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import BaseMessage, ChatMessage, HumanMessage, convert_to_messages
 from langchain_core.prompt_values import PromptValue
+
 from routellm_core.errors import ConfigurationError
 
 ExtractPrompt = Callable[[Sequence[BaseMessage]], str]

@@ -8,6 +8,7 @@ from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable, RunnableParallel, RunnableSequence
 from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.fallbacks import RunnableWithFallbacks
+
 from routellm_core.errors import ConfigurationError, MissingDependencyError
 
 ChatRunnable = Runnable[LanguageModelInput, BaseMessage]

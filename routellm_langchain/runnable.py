@@ -12,11 +12,11 @@ from langchain_core.runnables.config import (
     set_config_context,
 )
 from langchain_core.runnables.utils import coro_with_context
-from routellm_core import Router, RoutingDecision, RoutingEngine, RoutingRequest
-from routellm_core.engine import OnRouterError
-from routellm_core.errors import ConfigurationError
-from routellm_core.policies import Policy
 
+from routellm_core import Router, RoutingDecision, RoutingEngine, RoutingRequest
+from routellm_core.errors import ConfigurationError
+from routellm_core.plan import OnRouterError
+from routellm_core.policies import Policy
 from routellm_langchain.configurable import RoutingKeys
 from routellm_langchain.messages import ExtractPrompt, last_human_text, text_to_score
 

@@ -14,8 +14,8 @@ from langchain_core.callbacks.base import BaseCallbackManager, Callbacks
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import patch_config
-from routellm_core import RoutingDecision
 
+from routellm_core import RoutingDecision
 from routellm_langchain.configurable import RoutingKeys
 from routellm_langchain.decisions import DECISION_KEY, run_metadata
 

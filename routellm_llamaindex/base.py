@@ -17,9 +17,9 @@ from llama_index.core.callbacks import CallbackManager
 from llama_index.core.callbacks.base_handler import BaseCallbackHandler
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import LLM
+
 from routellm_core.engine import RoutingEngine
 from routellm_core.errors import ConfigurationError
-
 from routellm_llamaindex.metadata import routed_metadata
 from routellm_llamaindex.text import RoutingText
 
@@ -138,9 +138,9 @@ class RoutedBase(FunctionCallingLLM):
             "class_name": self.class_name(),
             "candidates": {name: llm.to_payload() for name, llm in self.candidates.items()},
             "router": self.engine.router.name,
-            "policy": self.engine.policy.name,
+            "policy": self.engine.plan.policy.name,
             "threshold": self.threshold,
-            "on_router_error": self.engine.on_router_error,
+            "on_router_error": self.engine.plan.on_router_error,
             "emit_events": self.emit_events,
             "context_window": self.context_window,
             "num_output": self.num_output,

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from llama_index.core.llms.llm import LLM
+
 from routellm_core.decision import RoutingDecision
 from routellm_core.errors import NoCandidateError
-
 from routellm_llamaindex.metadata import calls_tools
 
 

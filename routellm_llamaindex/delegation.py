@@ -6,8 +6,8 @@ from typing import Any, TypeVar
 
 from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.llms.llm import LLM
-from routellm_core.decision import RoutingDecision, RoutingRequest
 
+from routellm_core.decision import RoutingDecision, RoutingRequest
 from routellm_llamaindex.base import RoutedBase
 from routellm_llamaindex.capabilities import require_tool_calls
 from routellm_llamaindex.events import decision_tags, dispatch_decision, with_decision

@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict, Unpack
 
-from routellm_core.engine import OnRouterError, RoutingEngine
+from routellm_core.engine import RoutingEngine
 from routellm_core.errors import ConfigurationError
+from routellm_core.plan import OnRouterError
 from routellm_core.policies import Policy
 from routellm_core.routers.base import Router
 

@@ -8,6 +8,7 @@ from llama_index.core.base.llms.types import ChatResponse, CompletionResponse
 from llama_index.core.instrumentation.events import BaseEvent
 from llama_index_instrumentation import get_dispatcher
 from llama_index_instrumentation.dispatcher import active_instrument_tags, instrument_tags
+
 from routellm_core.decision import RoutingDecision
 
 RESPONSE_KEY = "routellm"

@@ -15,12 +15,13 @@ from llama_index.core.base.llms.types import (
 )
 from llama_index.core.callbacks import CallbackManager
 from llama_index.core.llms.llm import LLM
+
 from routellm_core.decision import RoutingDecision, RoutingRequest
-from routellm_core.engine import PAIR, OnRouterError, RoutingEngine
+from routellm_core.engine import RoutingEngine
 from routellm_core.errors import ConfigurationError
+from routellm_core.plan import PAIR, OnRouterError
 from routellm_core.policies import Policy
 from routellm_core.routers.base import Router
-
 from routellm_llamaindex.engines import make_engine
 from routellm_llamaindex.metadata import warn_of_default_window
 from routellm_llamaindex.prompts import PromptRouting

@@ -11,8 +11,8 @@ from llama_index.core.llms.llm import LLM
 from llama_index.core.program.utils import FlexibleModel
 from llama_index.core.prompts import BasePromptTemplate, PromptTemplate, SelectorPromptTemplate
 from llama_index.core.types import Model, TokenAsyncGen, TokenGen
-from routellm_core.decision import RoutingRequest
 
+from routellm_core.decision import RoutingRequest
 from routellm_llamaindex.delegation import Delegation
 
 

@@ -6,11 +6,11 @@ from llama_index.core.base.base_selector import BaseSelector, SelectorResult, Si
 from llama_index.core.prompts.mixin import PromptDictType
 from llama_index.core.schema import QueryBundle
 from llama_index.core.tools.types import ToolMetadata
+
 from routellm_core.decision import RoutingDecision, RoutingRequest
 from routellm_core.engine import RoutingEngine
 from routellm_core.errors import ConfigurationError
 from routellm_core.routers.base import Router
-
 from routellm_llamaindex.engines import make_engine
 from routellm_llamaindex.events import dispatch_decision
 

@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from llama_index.core.base.llms.types import ChatMessage, MessageRole
+
 from routellm_core.errors import ConfigurationError
 
 RoutingText = Callable[[Sequence[ChatMessage], Mapping[str, Any]], str | None]

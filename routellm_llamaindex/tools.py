@@ -14,9 +14,9 @@ from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import LLM, ToolSelection
 from llama_index.core.tools.types import BaseTool
 from llama_index_instrumentation import get_dispatcher
+
 from routellm_core.decision import RoutingRequest
 from routellm_core.errors import RoutingError
-
 from routellm_llamaindex.delegation import Delegation
 from routellm_llamaindex.events import take_decision
 from routellm_llamaindex.metadata import calls_tools

@@ -22,6 +22,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+from sklearn.model_selection import GroupKFold
+
 from routellm_core import ThresholdTable
 from routellm_core.embedders.bundled import BundledEmbedder
 from routellm_core.evaluation import (
@@ -34,9 +38,6 @@ from routellm_core.evaluation import (
 from routellm_core.routers.base import PairRouter
 from routellm_core.routers.default import DefaultRouter, default_features
 from routellm_core.routers.length import LengthRouter
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import log_loss
-from sklearn.model_selection import GroupKFold
 
 Array = NDArray[np.float64]
 

@@ -60,7 +60,7 @@ def main() -> None:
         name: win_rates(folder, pairs, len(embeddings), dtype)
         for name, dtype in (("float32", torch.float32), ("float64", torch.float64))
     }
-    np.savez(target, models=np.array(list(peer.MODEL_IDS)), **answers)
+    np.savez(target, models=np.array(list(peer.MODEL_IDS)), float32=answers["float32"], float64=answers["float64"])
 
 
 if __name__ == "__main__":

@@ -17,14 +17,27 @@ class RoutingRequest:
     Attributes:
         text: What the router reads.
         threshold: For this call only, in [0, 1]; None takes that of `routing()`, else the engine's.
-        route: The candidate that must take the call; None lets the engine choose.
+        route: The candidate that must take the call ("strong" and "weak" always name those of a pair); None lets the engine
+            choose.
+        chain: The section of the configuration whose settings apply; None takes the engine's own.
         session: The conversation the call belongs to; None if unknown.
+        conversation: The first user message, by which a sticky engine knows a conversation again if `session` is None.
+        tools: Whether the call offers tools.
+        images: Whether the prompt holds images.
+        structured_output: Whether the answer must follow a schema.
+        tokens: About how many tokens the whole prompt has; None if unknown.
     """
 
     text: str = field(repr=False)
     threshold: float | None = None
     route: str | None = None
+    chain: str | None = None
     session: str | None = None
+    conversation: str | None = field(default=None, repr=False)
+    tools: bool = False
+    images: bool = False
+    structured_output: bool = False
+    tokens: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

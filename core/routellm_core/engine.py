@@ -1,30 +1,42 @@
-"""The routing engine: everything both adapters do before they call a model."""
+"""The routing engine: everything both adapters do before and after they call a model."""
 
-import logging
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from copy import copy
-from typing import Literal, Self, get_args, overload
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol, Self, overload
 
-import numpy as np
-
-from routellm_core.calibration import validate_threshold
-from routellm_core.decision import Reason, RoutingDecision, RoutingRequest
-from routellm_core.errors import ConfigurationError, RouteLLMError, ScoringError, UnknownModelError
+from routellm_core.constraints import Capabilities
+from routellm_core.decision import RoutingDecision, RoutingRequest
+from routellm_core.errors import ConfigurationError, RouteLLMError, ScoringError
+from routellm_core.ledger import Ledger, Usage
+from routellm_core.plan import PAIR, Call, OnRouterError, Plan
 from routellm_core.policies import Policy, get_policy
+from routellm_core.pricing import Price
 from routellm_core.registry import load_router
-from routellm_core.routers.base import PairRouter, Router
-from routellm_core.scope import current_scope
+from routellm_core.routers.base import Router
 from routellm_core.scoring import Row, ScoringService
+from routellm_core.sessions import MemorySessionStore, SessionStore
 
-logger = logging.getLogger(__name__)
 
-OnRouterError = Literal["strong", "weak", "raise"]
-"""What to do with a call that could not be scored."""
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """One chain of the configuration, ready to decide: its plan and who scores for it."""
 
-PAIR = ("weak", "strong")
-"""The candidates of an engine that routes between two models, in the order of a pair router's columns."""
+    plan: Plan
+    scoring: ScoringService
+
+
+class SectionSource(Protocol):
+    """What an engine can be reloaded from; `routellm_core.config.RoutingConfig` is one."""
+
+    def build_sections(self) -> Mapping[str, Section]:
+        """Return every chain by its name."""
+        ...
+
+
+_DEFAULT = "default"
 
 
 class RoutingEngine:
@@ -35,19 +47,29 @@ class RoutingEngine:
     Args:
         router: A router, or what `load_router` takes: a registered name, a folder or a Hub repository.
         candidates: The names of the models to choose among, weakest (cheapest) first; None means `("weak", "strong")`.
+            With a pair router the first is the weak, the second the strong one.
         references: Which model of the router stands for each candidate; a candidate that is missing here must be a
             model of the router by its own name. Not for pair routers, whose columns are weak and strong.
-        prices: The price of each candidate, in any one unit; orders candidates of equal score, and says which is the
-            "strong" (dearest) and the "weak" (cheapest) of a pool. None takes the order of `candidates`.
+        prices: The price of each candidate: a `Price`, its fields, or one number, in US dollars per million tokens. Orders
+            candidates of equal score, and says which is the "strong" (dearest) and the "weak" (cheapest) of a pool. None takes
+            the order of `candidates`.
+        capabilities: What each candidate can take; one that is missing can take every call.
         policy: How scores become a choice: a name of `routellm_core.policies.POLICIES`, or a policy.
         threshold: In [0, 1]; higher sends fewer calls to strong. None takes the router's calibrated value for a
             strong fraction of 0.5.
+        tools_route: The candidate that takes every call with tools it can take; None routes them like others.
+        sticky: Keep a conversation on its model. Where prices and the length of the prompt are known, it moves when that
+            pays for the cold prompt cache (`routellm_core.sessions.session_threshold`); otherwise it stays.
+        sessions: Where conversations are kept if `sticky`; None keeps them in memory.
         on_router_error: Where calls go that could not be scored; "raise" raises `ScoringError`.
         score_timeout_s: How long a call waits for its score before it counts as failed; None waits.
         cache_size: How many scores to keep; 0 keeps none.
         executor: Where blocking routers run in asynchronous calls; None makes a thread pool when first needed.
         max_batch: Up to how many concurrent scorings are gathered into one call of the router; 1 gathers none.
         max_wait_ms: How long the first of a gathered batch waits for others.
+
+    Attributes:
+        ledger: Tokens and money per model, of the calls that were recorded.
 
     Raises:
         ConfigurationError: If an argument is out of range or does not fit the others.
@@ -64,9 +86,13 @@ class RoutingEngine:
         *,
         candidates: Sequence[str] | None = None,
         references: Mapping[str, str] | None = None,
-        prices: Mapping[str, float] | None = None,
+        prices: Mapping[str, Price | float | Mapping[str, Any]] | None = None,
+        capabilities: Mapping[str, Capabilities] | None = None,
         policy: str | Policy = "threshold",
         threshold: float | None = None,
+        tools_route: str | None = None,
+        sticky: bool = False,
+        sessions: SessionStore | None = None,
         on_router_error: OnRouterError = "strong",
         score_timeout_s: float | None = None,
         cache_size: int = 4096,
@@ -74,44 +100,98 @@ class RoutingEngine:
         max_batch: int = 1,
         max_wait_ms: float = 0.0,
     ) -> None:
-        if on_router_error not in get_args(OnRouterError):
-            raise ConfigurationError(
-                f"on_router_error must be one of {get_args(OnRouterError)}, not {on_router_error!r}"
-            )
-        self.router = load_router(router) if isinstance(router, str) else router
-        if not isinstance(self.router, Router):
-            raise ConfigurationError(f"router must be a Router or a name, not {type(router).__name__}")
-        self.candidates = _checked_candidates(candidates)
-        self.policy = get_policy(policy)
-        self.policy.check(len(self.candidates))
-        if self.router.score_kind not in self.policy.score_kinds:
-            raise ConfigurationError(
-                f"policy {self.policy.name!r} understands {sorted(self.policy.score_kinds)}, "
-                f"and router {self.router.name!r} gives {self.router.score_kind!r}"
-            )
-        self.on_router_error: OnRouterError = on_router_error
-        self._columns = _columns(self.router, self.candidates, references)
-        self._by_price = _by_price(self.candidates, prices)
-        self._threshold = None if threshold is None else validate_threshold(threshold)
-        self._scoring = ScoringService(
-            self.router,
+        plan = Plan(
+            router=load_router(router) if isinstance(router, str) else router,
+            candidates=PAIR if candidates is None else tuple(candidates),
+            policy=get_policy(policy),
+            references=dict(references or {}),
+            prices={name: Price.parse(price) for name, price in (prices or {}).items()},
+            capabilities=dict(capabilities or {}),
+            own_threshold=threshold,
+            tools_route=tools_route,
+            on_router_error=on_router_error,
+            sessions=(MemorySessionStore() if sessions is None else sessions) if sticky else None,
+        )
+        scoring = ScoringService(
+            plan.router,
             cache_size=cache_size,
             timeout_s=score_timeout_s,
             executor=executor,
             max_batch=max_batch,
             max_wait_ms=max_wait_ms,
         )
-        self._require_threshold()
+        self._set_up({_DEFAULT: Section(plan=plan, scoring=scoring)}, _DEFAULT)
+
+    def _set_up(self, sections: Mapping[str, Section], chain: str) -> None:
+        self._chain = chain
+        self._sections = sections
+        plan = sections[chain].plan
+        self.ledger = Ledger(_all_prices(sections), plan.strong)
+
+    @classmethod
+    def from_source(cls, source: SectionSource, chain: str) -> Self:
+        """Make the engine of one chain of a configuration; its calls may ask for the other chains.
+
+        Args:
+            source: The configuration.
+            chain: The chain that calls take which name none.
+
+        Raises:
+            ConfigurationError: If there is no such chain.
+        """
+        sections = source.build_sections()
+        engine = cls.__new__(cls)
+        engine._set_up(sections, _known_chain(chain, sections))
+        return engine
+
+    def reload(self, source: SectionSource) -> None:
+        """Take over a new configuration, all chains at once; calls that are under way finish by the old one.
+
+        Sessions and the ledger's totals go on. Engines made by `with_threshold` keep what they have.
+
+        Args:
+            source: The new configuration. It may route among the models that are there, not bring new ones.
+
+        Raises:
+            ConfigurationError: If it cannot be taken over; then nothing has changed.
+        """
+        sections = source.build_sections()
+        _known_chain(self._chain, sections)
+        known = {name for section in self._sections.values() for name in section.plan.candidates}
+        new = sorted({name for section in sections.values() for name in section.plan.candidates} - known)
+        if new:
+            raise ConfigurationError(f"a reload cannot add models ({', '.join(new)}); make a new engine for them")
+        kept = {name: _with_sessions_of(self._sections.get(name), section) for name, section in sections.items()}
+        self.ledger.update_prices(_all_prices(kept), kept[self._chain].plan.strong)
+        self._sections = kept  # one assignment: a call sees the old configuration or the new one
 
     def __repr__(self) -> str:
         return f"RoutingEngine({self.router!r}, candidates={self.candidates!r}, threshold={self.threshold!r})"
 
     @property
+    def plan(self) -> Plan:
+        """How calls are routed that name no chain."""
+        return self._sections[self._chain].plan
+
+    @property
+    def router(self) -> Router:
+        """The router of calls that name no chain."""
+        return self.plan.router
+
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        """The models that calls are routed among which name no chain."""
+        return self.plan.candidates
+
+    @property
     def threshold(self) -> float | None:
         """The threshold of calls that name none; None if the policy has none."""
-        if self._threshold is not None or not self.policy.uses_threshold:
-            return self._threshold
-        return None if self.router.thresholds is None else self.router.thresholds.threshold_for(0.5)
+        return self.plan.threshold
+
+    @property
+    def chains(self) -> tuple[str, ...]:
+        """The chains that calls may ask for."""
+        return tuple(self._sections)
 
     def with_threshold(self, threshold: float | None) -> Self:
         """Return an engine with another threshold that shares this one's router, cache and everything else.
@@ -123,16 +203,10 @@ class RoutingEngine:
             InvalidThresholdError: If it is not a number in [0, 1].
         """
         other = copy(self)
-        other._threshold = None if threshold is None else validate_threshold(threshold)
-        other._require_threshold()
+        section = self._sections[self._chain]
+        changed = replace(section, plan=section.plan.with_threshold(threshold))
+        other._sections = {**self._sections, self._chain: changed}
         return other
-
-    def _require_threshold(self) -> None:
-        if self.policy.uses_threshold and self.threshold is None:
-            raise ConfigurationError(
-                f"router {self.router.name!r} is not calibrated, so threshold=None has no value: give a threshold in "
-                "[0, 1], or find one with calibrate_threshold(router.strong_win_rates(prompts), strong_fraction=0.5)"
-            )
 
     def decide(self, request: RoutingRequest | str) -> RoutingDecision:
         """Decide where one call goes; blocks while the router scores.
@@ -141,32 +215,31 @@ class RoutingEngine:
             request: The call, or just its text.
 
         Raises:
-            ConfigurationError: If a threshold or a forced route of the call is not valid.
+            ConfigurationError: If a threshold, a forced route or a chain of the call is not valid.
+            NoCandidateError: If no candidate can take the call.
             ScoringError: If scoring fails and `on_router_error` is "raise".
         """
-        call = self._prepare(request)
-        decision = self._without_score(call)
+        section, call, decision = self._open(request, self._sections)
         if decision is not None:
             return decision
         start = time.perf_counter()
         try:
-            outcome: Row | ScoringError = self._scoring.score(call.text)
+            outcome: Row | ScoringError = section.scoring.score(call.request.text)
         except ScoringError as error:
             outcome = error
-        return self._conclude(call, outcome, _ms_since(start))
+        return _close(section, call, outcome, start)
 
     async def adecide(self, request: RoutingRequest | str) -> RoutingDecision:
         """Decide where one call goes without blocking the event loop; see `decide`."""
-        call = self._prepare(request)
-        decision = self._without_score(call)
+        section, call, decision = self._open(request, self._sections)
         if decision is not None:
             return decision
         start = time.perf_counter()
         try:
-            outcome: Row | ScoringError = await self._scoring.ascore(call.text)
+            outcome: Row | ScoringError = await section.scoring.ascore(call.request.text)
         except ScoringError as error:
             outcome = error
-        return self._conclude(call, outcome, _ms_since(start))
+        return _close(section, call, outcome, start)
 
     @overload
     def decide_batch(
@@ -187,10 +260,10 @@ class RoutingEngine:
             requests: The calls, or just their texts.
             return_exceptions: Return the error of a call that cannot be decided in its place, instead of raising it.
         """
-        batch = self._open(requests, return_exceptions=return_exceptions)
-        start = time.perf_counter()
-        outcomes = self._scoring.score_many([item.text for item in batch if isinstance(item, RoutingRequest)])
-        return self._close(batch, outcomes, _ms_since(start), return_exceptions=return_exceptions)
+        batch = _Batch(self, requests, return_exceptions=return_exceptions)
+        for scoring, texts in batch.to_score():
+            batch.add(scoring, scoring.score_many(texts))
+        return batch.decisions()
 
     @overload
     async def adecide_batch(
@@ -206,156 +279,131 @@ class RoutingEngine:
         self, requests: Sequence[RoutingRequest | str], *, return_exceptions: bool = False
     ) -> Sequence[RoutingDecision | RouteLLMError]:
         """Decide where many calls go without blocking the event loop; see `decide_batch`."""
-        batch = self._open(requests, return_exceptions=return_exceptions)
-        start = time.perf_counter()
-        outcomes = await self._scoring.ascore_many([item.text for item in batch if isinstance(item, RoutingRequest)])
-        return self._close(batch, outcomes, _ms_since(start), return_exceptions=return_exceptions)
+        batch = _Batch(self, requests, return_exceptions=return_exceptions)
+        for scoring, texts in batch.to_score():
+            batch.add(scoring, await scoring.ascore_many(texts))
+        return batch.decisions()
+
+    def fall_back(self, decision: RoutingDecision, error: BaseException) -> RoutingDecision | None:
+        """Return the decision that follows the failure of a model: its next alternative; None if none is left.
+
+        Args:
+            decision: The decision whose model failed.
+            error: What it raised; only its type is mentioned.
+        """
+        if not decision.alternatives:
+            return None
+        choice, *alternatives = decision.alternatives
+        return replace(
+            decision,
+            choice=choice,
+            alternatives=tuple(alternatives),
+            reason="fallback",
+            explanation=f"{decision.choice!r} failed with {type(error).__name__}",
+            fallback_from=decision.choice,
+        )
+
+    def record(
+        self, decision: RoutingDecision, usage: Usage | None = None, *, error: BaseException | None = None
+    ) -> None:
+        """Enter a finished call in the ledger.
+
+        Args:
+            decision: Where it went.
+            usage: The tokens the model reported; None if it reported none.
+            error: What the model raised; None if it answered.
+        """
+        self.ledger.record(decision.choice, usage, failed=error is not None)
 
     def _open(
-        self, requests: Sequence[RoutingRequest | str], *, return_exceptions: bool
-    ) -> list[RoutingRequest | RoutingDecision | RouteLLMError]:
-        """Decide what needs no score; the requests that remain do."""
-        batch: list[RoutingRequest | RoutingDecision | RouteLLMError] = []
-        for request in requests:
-            try:
-                call = self._prepare(request)
-                batch.append(self._without_score(call) or call)
-            except RouteLLMError as error:
-                if not return_exceptions:
-                    raise
-                batch.append(error)
-        return batch
+        self, request: RoutingRequest | str, sections: Mapping[str, Section]
+    ) -> tuple[Section, Call, RoutingDecision | None]:
+        """Prepare a call, and decide it if it needs no score.
 
-    def _close(
-        self,
-        batch: Sequence[RoutingRequest | RoutingDecision | RouteLLMError],
-        outcomes: Sequence[Row | ScoringError],
-        scoring_ms: float,
-        *,
-        return_exceptions: bool,
-    ) -> list[RoutingDecision | RouteLLMError]:
-        """Decide the requests of an opened batch with the outcomes of their scoring."""
-        remaining = iter(outcomes)
-        decided: list[RoutingDecision | RouteLLMError] = []
-        for item in batch:
-            try:
-                decided.append(
-                    self._conclude(item, next(remaining), scoring_ms) if isinstance(item, RoutingRequest) else item
-                )
-            except ScoringError as error:
-                if not return_exceptions:
-                    raise
-                decided.append(error)
-        return decided
-
-    def _prepare(self, request: RoutingRequest | str) -> RoutingRequest:
-        """Complete a request with the scope around it; what the request says itself wins."""
+        Args:
+            request: The call.
+            sections: What the caller read once, for a reload may replace it at any time.
+        """
         if isinstance(request, str):
             request = RoutingRequest(text=request)
-        scope = current_scope()
-        threshold = request.threshold if request.threshold is not None else scope.threshold
-        route = request.route if request.route is not None else scope.route
-        if route is not None and route not in self.candidates:
-            raise ConfigurationError(f"route={route!r} is not a candidate; there are: {', '.join(self.candidates)}")
-        return RoutingRequest(
-            text=request.text,
-            threshold=self.threshold if threshold is None else validate_threshold(threshold),
-            route=route,
-            session=request.session if request.session is not None else scope.session,
-        )
+        chain = self._chain if request.chain is None else _known_chain(request.chain, sections)
+        section = sections[chain]
+        call = section.plan.prepare(request)
+        decision = section.plan.without_score(call)
+        if decision is not None:
+            section.plan.remember(call, decision)
+        return section, call, decision
 
-    def _without_score(self, call: RoutingRequest) -> RoutingDecision | None:
-        if call.route is not None:
-            return self._decision(call.route, "forced", f"route {call.route!r} was asked for")
-        if not call.text.strip():
-            choice = self._safe_choice()
-            return self._decision(choice, "empty_prompt", f"there is no text to score; {choice!r} takes such calls")
-        return None
 
-    def _conclude(self, call: RoutingRequest, outcome: Row | ScoringError, scoring_ms: float) -> RoutingDecision:
-        if isinstance(outcome, ScoringError):
-            if self.on_router_error == "raise":
-                raise outcome
-            choice = self._safe_choice()
-            logger.warning("%s; the call goes to %r (on_router_error)", outcome, choice)
-            why = f"{outcome}; on_router_error={self.on_router_error!r}"
-            return self._decision(choice, "router_error", why, scoring_ms=scoring_ms)
-        row = outcome if self._columns is None else outcome[self._columns]
-        order = [self.candidates[column] for column in self.policy.order(row, call.threshold, self._by_price)]
-        scores = {name: float(score) for name, score in zip(self.candidates, row, strict=True)}
-        win_rate = float(row[1]) if isinstance(self.router, PairRouter) else None
-        if win_rate is not None and call.threshold is not None:
-            relation = "reaches" if win_rate >= call.threshold else "is below"
-            why = f"strong win rate {win_rate:.4f} {relation} the threshold {call.threshold:.4f}"
+class _Batch:
+    """The calls of one batch: some are decided, some wait for scores, some cannot be decided."""
+
+    def __init__(
+        self, engine: RoutingEngine, requests: Sequence[RoutingRequest | str], *, return_exceptions: bool
+    ) -> None:
+        self._return_exceptions = return_exceptions
+        self._results: list[RoutingDecision | RouteLLMError | None] = []
+        self._waiting: dict[int, tuple[Section, Call]] = {}
+        self._start = time.perf_counter()
+        sections = engine._sections
+        for position, request in enumerate(requests):
+            try:
+                section, call, decision = engine._open(request, sections)
+            except RouteLLMError as error:
+                self._fail(error)
+            else:
+                self._results.append(decision)
+                if decision is None:
+                    self._waiting[position] = section, call
+
+    def _fail(self, error: RouteLLMError, position: int | None = None) -> None:
+        if not self._return_exceptions:
+            raise error
+        if position is None:
+            self._results.append(error)
         else:
-            why = f"policy {self.policy.name!r} chose among the scores"
-        return RoutingDecision(
-            choice=order[0],
-            alternatives=tuple(order[1:]),
-            scores=scores,
-            strong_win_rate=win_rate,
-            threshold=call.threshold if self.policy.uses_threshold else None,
-            router=self.router.name,
-            policy=self.policy.name,
-            reason="policy",
-            explanation=why,
-            scoring_ms=scoring_ms,
-        )
+            self._results[position] = error
 
-    def _decision(self, choice: str, reason: Reason, why: str, *, scoring_ms: float = 0.0) -> RoutingDecision:
-        dearest_first = [self.candidates[column] for column in reversed(self._by_price)]
-        return RoutingDecision(
-            choice=choice,
-            alternatives=tuple(name for name in dearest_first if name != choice),
-            router=self.router.name,
-            policy=self.policy.name,
-            reason=reason,
-            explanation=why,
-            scoring_ms=scoring_ms,
-        )
+    def to_score(self) -> list[tuple[ScoringService, list[str]]]:
+        """Return what to score, by who scores it; calls of different chains may have different routers."""
+        services = dict.fromkeys(section.scoring for section, _ in self._waiting.values())
+        return [
+            (scoring, [call.request.text for section, call in self._waiting.values() if section.scoring is scoring])
+            for scoring in services
+        ]
 
-    def _safe_choice(self) -> str:
-        return self.candidates[self._by_price[0 if self.on_router_error == "weak" else -1]]
+    def add(self, scoring: ScoringService, outcomes: Sequence[Row | ScoringError]) -> None:
+        """Decide the calls that waited for these scores."""
+        remaining = iter(outcomes)
+        for position, (section, call) in self._waiting.items():
+            if section.scoring is scoring:
+                try:
+                    self._results[position] = _close(section, call, next(remaining), self._start)
+                except RouteLLMError as error:
+                    self._fail(error, position)
+
+    def decisions(self) -> list[RoutingDecision | RouteLLMError]:
+        """Return what came of every call, in the order of the requests."""
+        return [result for result in self._results if result is not None]
 
 
-def _ms_since(start: float) -> float:
-    return (time.perf_counter() - start) * 1000
+def _close(section: Section, call: Call, outcome: Row | ScoringError, start: float) -> RoutingDecision:
+    decision = section.plan.conclude(call, outcome, (time.perf_counter() - start) * 1000)
+    section.plan.remember(call, decision)
+    return decision
 
 
-def _checked_candidates(candidates: Sequence[str] | None) -> tuple[str, ...]:
-    names = PAIR if candidates is None else tuple(candidates)
-    if len(names) < 2 or len(set(names)) != len(names):
-        raise ConfigurationError(f"candidates must be two or more different names, not {names!r}")
-    return names
+def _known_chain(chain: str, sections: Mapping[str, Section]) -> str:
+    if chain not in sections:
+        raise ConfigurationError(f"chain={chain!r} is not in the configuration; there are: {', '.join(sections)}")
+    return chain
 
 
-def _columns(
-    router: Router, candidates: tuple[str, ...], references: Mapping[str, str] | None
-) -> np.ndarray[tuple[int], np.dtype[np.intp]] | None:
-    """Return the router's column of each candidate; None if they are the router's columns as they are."""
-    if isinstance(router, PairRouter):
-        if len(candidates) != 2:
-            raise ConfigurationError(
-                f"router {router.name!r} compares two models and cannot choose among {len(candidates)}: "
-                "give a pool router, or router.for_pool(...) where the router offers it"
-            )
-        return None
-    references = references or {}
-    wanted = [references.get(name, name) for name in candidates]
-    unknown = [name for name in wanted if name not in router.models]
-    if unknown:
-        raise UnknownModelError(
-            f"router {router.name!r} does not score {', '.join(map(repr, unknown))}; map each candidate to one of its "
-            f"models with references={{candidate: model}}. It scores: {', '.join(router.models)}"
-        )
-    return np.array([router.models.index(name) for name in wanted], dtype=np.intp)
+def _all_prices(sections: Mapping[str, Section]) -> dict[str, Price]:
+    return {name: price for section in sections.values() for name, price in section.plan.prices.items()}
 
 
-def _by_price(candidates: tuple[str, ...], prices: Mapping[str, float] | None) -> tuple[int, ...]:
-    """Return the candidates' positions, cheapest first."""
-    if prices is None:
-        return tuple(range(len(candidates)))
-    missing = [name for name in candidates if name not in prices]
-    if missing:
-        raise ConfigurationError(f"prices has no entry for {', '.join(map(repr, missing))}")
-    return tuple(sorted(range(len(candidates)), key=lambda column: prices[candidates[column]]))
+def _with_sessions_of(old: Section | None, new: Section) -> Section:
+    if old is None or old.plan.sessions is None or new.plan.sessions is None:
+        return new
+    return replace(new, plan=replace(new.plan, sessions=old.plan.sessions))

@@ -327,12 +327,15 @@ class ScoringService:
         expected = (n, len(self.router.models))
         if values.shape != expected:
             raise ScoringError(f"router {self.router.name!r} returned scores of shape {values.shape}, not {expected}")
+        values.flags.writeable = False
+        if n == 0 or (values.min() >= 0.0 and values.max() <= 1.0):  # false if there is a NaN
+            return list(values)
+        no_number = ScoringError(f"router {self.router.name!r} returned a score that is not a finite number")
         finite = np.asarray(np.isfinite(values).all(axis=1))
         if ((values < 0.0) | (values > 1.0))[finite].any():
             logger.warning("router %r returned scores outside [0, 1]; they are clipped", self.router.name)
             values = values.clip(0.0, 1.0)
-        values.flags.writeable = False
-        no_number = ScoringError(f"router {self.router.name!r} returned a score that is not a finite number")
+            values.flags.writeable = False
         return [row if ok else no_number for row, ok in zip(values, finite.tolist(), strict=True)]
 
     def _as_scoring_error(self, error: BaseException) -> ScoringError:

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from routellm_core import ThresholdTable, calibrate_threshold
 from routellm_core.calibration import wilson_interval
 from routellm_core.errors import CalibrationError, InvalidThresholdError

@@ -1,6 +1,7 @@
 """A batch can return its errors in place, so that one bad call does not take the others with it."""
 
 import pytest
+
 from routellm_core import RoutingDecision, RoutingEngine, RoutingRequest
 from routellm_core.errors import ConfigurationError, InvalidThresholdError, ScoringError
 from routellm_core.testing import FunctionRouter

@@ -5,6 +5,7 @@ import logging
 import pickle
 
 import pytest
+
 from routellm_core import RoutingEngine, RoutingRequest, ThresholdTable, load_router, routing
 from routellm_core.errors import ConfigurationError, InvalidThresholdError, ScoringError, UnknownModelError
 from routellm_core.routers.base import PoolRouter

@@ -4,6 +4,7 @@ import importlib
 import inspect
 
 import pytest
+
 import routellm_core
 
 PUBLIC = {

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from routellm_core import RoutingEngine, load_router
 from routellm_core.errors import ConfigurationError, UnknownRouterError
 from routellm_core.registry import ENTRY_POINT_GROUP, router_class, router_names

@@ -2,6 +2,7 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+
 from routellm_core import routing
 from routellm_core.scope import current_scope
 

@@ -7,6 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+
 from routellm_core import RoutingEngine
 from routellm_core.errors import ScoringTimeoutError
 from routellm_core.testing import AsyncFunctionRouter, FunctionRouter

@@ -2,10 +2,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support.chat_models import FakeChat
-from support.routers import KeywordRouter
 
 from routellm_langchain import RoutedChatModel
+from support.chat_models import FakeChat
+from support.routers import KeywordRouter
 
 
 @pytest.fixture

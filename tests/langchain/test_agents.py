@@ -7,6 +7,7 @@ from langchain_core.callbacks import UsageMetadataCallbackHandler
 from langchain_core.messages import HumanMessage
 from langgraph.prebuilt import create_react_agent
 from pydantic import BaseModel
+
 from support.chat_models import FakeChat
 
 GIVEN = {"messages": [HumanMessage("hard 7")]}

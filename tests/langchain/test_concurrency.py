@@ -5,11 +5,11 @@ import random
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+
 from routellm_core import routing
 from routellm_core.testing import AsyncFunctionRouter, FunctionRouter
-from support.chat_models import FakeChat
-
 from routellm_langchain import RoutedChatModel
+from support.chat_models import FakeChat
 
 
 class Echo(FakeChat):

@@ -12,6 +12,7 @@ from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
+
 from routellm_core.errors import InvalidThresholdError, ScoringError
 from routellm_core.testing import FunctionRouter
 from support.chat_models import FakeChat

@@ -8,11 +8,11 @@ from langchain.agents import create_agent
 from langchain_core.language_models.chat_model_stream import AsyncChatModelStream, ChatModelStream
 from langchain_core.messages import HumanMessage
 from langgraph.graph import START, MessagesState, StateGraph
+
 from routellm_core import PairRouter
+from routellm_langchain import RoutedChatModel
 from support.chat_models import FakeChat
 from support.runs import RunRecorder, until
-
-from routellm_langchain import RoutedChatModel
 
 pytestmark = pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning")
 

@@ -3,8 +3,8 @@
 import pytest
 from langchain_core.messages import AIMessage, ChatMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.prompts import ChatPromptTemplate
-from routellm_core.errors import ConfigurationError
 
+from routellm_core.errors import ConfigurationError
 from routellm_langchain import last_human_text
 
 IMAGE = {"type": "image_url", "image_url": {"url": "https://example.com/cat.png"}}

@@ -11,15 +11,15 @@ from langchain_core.rate_limiters import BaseRateLimiter
 from langchain_core.runnables import RunnableLambda
 from langchain_openai import ChatOpenAI
 from pydantic import Field
+
 from routellm_core import RoutingEngine
 from routellm_core.errors import ConfigurationError, MissingDependencyError
 from routellm_core.testing import ConstantRouter
+from routellm_langchain import RoutedChatModel
 from support.chat_models import FakeChat
 from support.openai_server import Behaviour, OpenAIServer
 from support.pools import NAMES, pool_engine
 from support.runs import RunRecorder
-
-from routellm_langchain import RoutedChatModel
 
 SCHEMA = {"title": "A", "description": "An answer.", "type": "object", "properties": {"n": {"type": "integer"}}}
 

@@ -6,12 +6,12 @@ import pytest
 from langchain_core.messages import HumanMessage
 from langchain_core.runnables import RunnableBranch, RunnableLambda
 from langgraph.graph import END, START, MessagesState, StateGraph
+
 from routellm_core import RoutingDecision, RoutingEngine
 from routellm_core.errors import ConfigurationError
 from routellm_core.testing import FunctionRouter
-from support.runs import RunRecorder
-
 from routellm_langchain import RoutingRunnable
+from support.runs import RunRecorder
 
 
 @pytest.fixture

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 from langchain_tests.integration_tests import ChatModelIntegrationTests
 from langchain_tests.unit_tests import ChatModelUnitTests
+
 from routellm_core.testing import ConstantRouter
+from routellm_langchain import RoutedChatModel
 from support.chat_models import FakeChat
 from support.pools import NAMES, pool_engine
-
-from routellm_langchain import RoutedChatModel
 
 # The suites give `timeout` and `max_retries` to the routed model, which rightly says that they belong to the inner ones,
 # and version 3 of the event streams is beta throughout LangChain.

@@ -16,10 +16,10 @@ import pytest
 from langchain_openai import ChatOpenAI
 from langchain_tests.integration_tests import ChatModelIntegrationTests
 from langchain_tests.unit_tests import ChatModelUnitTests
-from routellm_core.testing import ConstantRouter
-from support.openai_server import OpenAIServer
 
+from routellm_core.testing import ConstantRouter
 from routellm_langchain import RoutedChatModel
+from support.openai_server import OpenAIServer
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*given to RoutedChatModel has no effect.*:UserWarning"),

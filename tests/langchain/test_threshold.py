@@ -9,12 +9,12 @@ from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import ConfigurableField, RunnableLambda
 from langgraph.graph import END, START, MessagesState, StateGraph
+
 from routellm_core import routing
 from routellm_core.errors import ConfigurationError, InvalidThresholdError
 from routellm_core.testing import ConstantRouter, FunctionRouter
-from support.chat_models import FakeChat
-
 from routellm_langchain import RoutedChatModel
+from support.chat_models import FakeChat
 
 LOW = {"configurable": {"routellm_threshold": 0.05}}  # the easy prompts' 0.1 reaches it
 

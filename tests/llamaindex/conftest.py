@@ -6,10 +6,10 @@ import pytest
 from llama_index.core import Settings
 from llama_index.core.instrumentation import get_dispatcher
 from llama_index.core.instrumentation.event_handlers import BaseEventHandler
-from support.llamaindex_models import ToolLLM
-from support.routers import KeywordRouter
 
 from routellm_llamaindex import RoutedLLM
+from support.llamaindex_models import ToolLLM
+from support.routers import KeywordRouter
 
 
 @pytest.fixture(autouse=True)

@@ -7,12 +7,12 @@ from llama_index.core.agent.workflow import AgentWorkflow, FunctionAgent, ReActA
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, MessageRole
 from llama_index.core.tools import FunctionTool
 from pydantic import BaseModel
+
 from routellm_core import routing
 from routellm_core.errors import NoCandidateError, RoutingError
+from routellm_llamaindex import RoutedLLM
 from support.llamaindex_models import BlockToolLLM, PlainLLM, ToolLLM
 from support.routers import KeywordRouter
-
-from routellm_llamaindex import RoutedLLM
 
 # What LlamaIndex's own agents do: read every attribute, deprecated ones too, and ask a deprecated question in ReActAgent.
 pytestmark = [

@@ -13,11 +13,11 @@ from llama_index.core.schema import TextNode
 from llama_index.core.tools import FunctionTool
 from llama_index_instrumentation.dispatcher import instrument_tags
 from pydantic import BaseModel
+
 from routellm_core import RoutingDecision
+from routellm_llamaindex import RoutedLLM, RoutingDecisionEvent
 from support.llamaindex_models import ToolLLM
 from support.routers import KeywordRouter
-
-from routellm_llamaindex import RoutedLLM, RoutingDecisionEvent
 
 
 class Rock(BaseModel):

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 from llama_index.core.base.llms.types import ChatMessage, MessageRole
+
 from routellm_core import RoutingEngine
 from routellm_core.errors import ConfigurationError, InvalidThresholdError
 from routellm_core.routers.length import LengthRouter
+from routellm_llamaindex import RoutedLLM
 from support.llamaindex_models import ToolLLM
 from support.routers import KeywordRouter
-
-from routellm_llamaindex import RoutedLLM
 
 KEY = "sk-very-secret"
 

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 from llama_index.core.base.llms.base import BaseLLM
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, ImageBlock, MessageRole, TextBlock
+
 from routellm_core import RoutingDecision, RoutingEngine, routing
 from routellm_core.errors import ConfigurationError, InvalidThresholdError, ScoringError
 from routellm_core.testing import FunctionRouter
+from routellm_llamaindex import RoutedLLM
 from support.llamaindex_models import PlainLLM, ToolLLM
 from support.routers import KeywordRouter
-
-from routellm_llamaindex import RoutedLLM
 
 
 def user(text: str) -> list[ChatMessage]:

@@ -7,10 +7,10 @@ import pytest
 from llama_index.core.base.llms.types import MessageRole
 from llama_index.core.indices.prompt_helper import PromptHelper
 from llama_index.core.llms.mock import MockLLM
-from support.llamaindex_models import PlainLLM, ToolLLM
-from support.routers import KeywordRouter
 
 from routellm_llamaindex import RoutedLLM
+from support.llamaindex_models import PlainLLM, ToolLLM
+from support.routers import KeywordRouter
 
 
 def routed(strong: Any, weak: Any, **options: Any) -> RoutedLLM:

@@ -18,10 +18,10 @@ from llama_index.core.prompts import PromptTemplate
 from llama_index.core.schema import TextNode
 from llama_index.core.tools import FunctionTool
 from pydantic import BaseModel
-from support.openai_server import Behaviour, OpenAIServer
-from support.routers import KeywordRouter
 
 from routellm_llamaindex import RoutedLLM
+from support.openai_server import Behaviour, OpenAIServer
+from support.routers import KeywordRouter
 
 openai_like = pytest.importorskip("llama_index.llms.openai_like")
 QUICKSTART = Path(__file__).parents[2] / "examples" / "quickstart_llamaindex.py"

@@ -14,11 +14,11 @@ from llama_index.core.response_synthesizers import get_response_synthesizer
 from llama_index.core.schema import NodeWithScore, TextNode
 from llama_index.core.selectors import LLMSingleSelector
 from pydantic import BaseModel
+
 from routellm_core import routing
 from routellm_core.testing import FunctionRouter
-from support.llamaindex_models import PlainLLM, ToolLLM
-
 from routellm_llamaindex import RoutedLLM
+from support.llamaindex_models import PlainLLM, ToolLLM
 
 MODES = ("compact", "refine", "tree_summarize", "simple_summarize", "accumulate", "compact_accumulate", "generation")
 STREAMING_MODES = MODES[:4] + MODES[6:]

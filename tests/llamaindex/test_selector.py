@@ -5,12 +5,12 @@ from llama_index.core import SummaryIndex
 from llama_index.core.query_engine import RouterQueryEngine
 from llama_index.core.schema import TextNode
 from llama_index.core.tools import QueryEngineTool
+
 from routellm_core import RoutingEngine, routing
 from routellm_core.errors import ConfigurationError
+from routellm_llamaindex import RouterSelector, RoutingDecisionEvent
 from support.llamaindex_models import ToolLLM
 from support.routers import KeywordRouter
-
-from routellm_llamaindex import RouterSelector, RoutingDecisionEvent
 
 
 @pytest.fixture

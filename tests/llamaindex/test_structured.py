@@ -7,6 +7,7 @@ from llama_index.core.base.llms.types import MessageRole
 from llama_index.core.prompts import ChatPromptTemplate, PromptTemplate, SelectorPromptTemplate
 from llama_index.core.prompts.utils import is_chat_model
 from pydantic import BaseModel
+
 from support.llamaindex_models import PlainLLM, ToolLLM
 
 

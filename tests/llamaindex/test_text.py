@@ -6,8 +6,8 @@ import pytest
 from llama_index.core.agent.utils import messages_to_xml_format
 from llama_index.core.agent.workflow.prompts import DEFAULT_STATE_PROMPT
 from llama_index.core.base.llms.types import ChatMessage, ImageBlock, MessageRole, TextBlock
-from routellm_core.errors import ConfigurationError
 
+from routellm_core.errors import ConfigurationError
 from routellm_llamaindex.text import text_to_score
 
 SYSTEM, USER, ASSISTANT, TOOL = MessageRole.SYSTEM, MessageRole.USER, MessageRole.ASSISTANT, MessageRole.TOOL

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from routellm_core import load_router
 from routellm_core.checkpoints.published import ARENA_MODELS
 from support.embedders import HashEmbedder

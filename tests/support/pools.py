@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+
 from routellm_core import PoolRouter, RoutingEngine
 from routellm_core.errors import ConfigurationError
 from routellm_core.policies import ScoreKind

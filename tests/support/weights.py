@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors.numpy import save_file
+
 from routellm_core.checkpoints.published import ARENA_MODELS, REFERENCE_STRONG, REFERENCE_WEAK
 from routellm_core.routers.matrix_factorization import MatrixFactorizationRouter
-from safetensors.numpy import save_file
 from support.embedders import HashEmbedder
 
 PUBLISHED_CONFIG = {"dim": 128, "num_models": 64, "text_dim": 1536, "num_classes": 1, "use_proj": True}

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routellm_core.embedders.base import as_unit_rows, encodable
+from routellm_core.errors import CheckpointNotFoundError
 
 if TYPE_CHECKING:
     from model2vec import StaticModel
@@ -20,19 +21,29 @@ ASSET = Path(__file__).parent.parent / "assets" / "embedding"
 class BundledEmbedder:
     """The embedded default: a static embedding distilled from all-MiniLM-L6-v2 (see `assets/embedding/NOTICE`).
 
-    All instances share one copy of the weights, which is read when a text is first embedded.
+    All instances share one copy of the weights, which the first one reads.
     """
 
     def __init__(self) -> None:
         facts = _facts()
         self.id: str = facts["embedder_id"]
         self.dimension: int = facts["dimension"]
+        _model()  # now rather than within the first call, which may have a deadline
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Embed n texts; shape (n, dimension), unit rows, 0 where a text holds no known token."""
+        """Embed n texts; shape (n, dimension), unit rows, 0 where a text holds no known token.
+
+        What lies beyond the first 3,072 characters of a text is not read.
+        """
+        model, longest = _model()
+        vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
         if not texts:
-            return np.zeros((0, self.dimension), dtype=np.float32)
-        vectors = _model().encode([encodable(text) for text in texts], use_multiprocessing=False)
+            return vectors
+        # Not model.encode(): it reconfigures the tokenizer on every call, which fails when threads share it. The rows are
+        # scaled to length 1, so a sum does for the mean; sums of 8-bit integers are exact, whatever the batch.
+        for row, tokens in zip(vectors, model.tokenize([encodable(text[:longest]) for text in texts]), strict=True):
+            if tokens:
+                row[:] = model.embedding[tokens].sum(axis=0, dtype=np.float32)
         return as_unit_rows(vectors, n=len(texts), dimension=self.dimension, embedder_id=self.id)
 
     def __repr__(self) -> str:
@@ -46,7 +57,12 @@ def _facts() -> dict[str, Any]:
 
 
 @cache
-def _model() -> "StaticModel":
+def _model() -> "tuple[StaticModel, int]":
+    """Return the model and how many characters of a text it reads."""
     from model2vec import StaticModel  # importing this package loads nothing but numpy
 
-    return StaticModel.from_pretrained(ASSET)
+    if not ASSET.is_dir():
+        raise CheckpointNotFoundError(f"{ASSET} is missing: the installation of routellm-plugins is incomplete")
+    model = StaticModel.from_pretrained(ASSET, force_download=False)
+    # 512 tokens, at the median length of a token of its vocabulary.
+    return model, int(model.max_length or 512) * int(model.median_token_length)

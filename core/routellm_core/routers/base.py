@@ -101,7 +101,10 @@ class PoolRouter(Router):
 
 def pair_scores(strong_win_rates: NDArray[np.float64]) -> NDArray[np.float64]:
     """Turn strong win rates, shape (n,), into scores over (weak, strong), shape (n, 2)."""
-    return np.column_stack([1.0 - strong_win_rates, strong_win_rates])
+    scores = np.empty((len(strong_win_rates), 2))
+    np.subtract(1.0, strong_win_rates, out=scores[:, 0])
+    scores[:, 1] = strong_win_rates
+    return scores
 
 
 def index_of_model(model: str, models: Sequence[str], *, role: str) -> int:

@@ -1,6 +1,7 @@
 import re
 
 import yaml
+
 from routellm_core import ThresholdTable, load_router
 from routellm_core.checkpoints import CheckpointConfig
 from routellm_core.checkpoints.card import render_card

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
+
 from routellm_core import ThresholdTable, load_router
 from routellm_core.checkpoints import FORMAT_VERSION, Checkpoint, CheckpointConfig, EmbedderSpec
 from routellm_core.checkpoints.folder import read_folder, write_folder
@@ -21,7 +23,6 @@ from routellm_core.errors import (
 from routellm_core.routers.length import LengthRouter
 from routellm_core.routers.matrix_factorization import MatrixFactorizationRouter
 from routellm_core.routers.random import RandomRouter
-from safetensors.numpy import load_file, save_file
 from support.embedders import HashEmbedder
 from support.hub_server import HubServer, hub_client
 from support.weights import published_router

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save
+
 from routellm_core.checkpoints.hub import download_checkpoint, is_repo_id, upload_checkpoint
 from routellm_core.errors import (
     CheckpointAccessError,
@@ -18,7 +20,6 @@ from routellm_core.errors import (
     CheckpointNotFoundError,
     ConfigurationError,
 )
-from safetensors.numpy import load_file, save
 from support.hub_server import Fault, HubServer, hub_client, hub_environment
 
 # The client uploads large files with an argument that its HTTP library has deprecated.

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from routellm_core import load_router
 from routellm_core.checkpoints.published import ARENA_MODELS, MF_REPO
 from routellm_core.errors import (

@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+
 from routellm_core import PoolRouter, __version__, load_router
 from routellm_core.cli import main
 from routellm_core.routers.random import RandomRouter

@@ -2,6 +2,7 @@ import threading
 
 import numpy as np
 import pytest
+
 from routellm_core.embedders.base import aembed, as_unit_rows
 from routellm_core.embedders.factory import embedder_for
 from routellm_core.errors import EmbedderMismatchError, EmbeddingError

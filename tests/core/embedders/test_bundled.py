@@ -3,6 +3,7 @@ import subprocess
 import sys
 
 import numpy as np
+
 from routellm_core import Embedder
 from routellm_core.embedders.bundled import ASSET, BundledEmbedder
 

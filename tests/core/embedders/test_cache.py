@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from routellm_core.embedders.cache import CachedEmbedder
 from routellm_core.errors import ConfigurationError
 from support.embedders import AsyncHashEmbedder, HashEmbedder

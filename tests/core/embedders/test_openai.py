@@ -9,6 +9,7 @@ import pytest
 import tiktoken
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from routellm_core.embedders.openai import OpenAIEmbedder
 from routellm_core.errors import ConfigurationError, EmbeddingError
 from support.embedders import vector_of

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from routellm_core.embedders.factory import embedder_for
 from routellm_core.embedders.sentence_transformers import SentenceTransformerEmbedder
 from routellm_core.errors import ConfigurationError

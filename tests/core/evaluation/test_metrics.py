@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+
 from routellm_core.errors import ConfigurationError
 from routellm_core.evaluation import (
     CostQualityCurve,

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from routellm_core import PairRouter, Router, load_router
 from routellm_core.registry import ROUTERS
 from routellm_core.routers.matrix_factorization import MatrixFactorizationRouter

@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 import pytest
+
 from routellm_core import load_router
 from routellm_core.embedders.bundled import BundledEmbedder
 from routellm_core.errors import ConfigurationError, EmbedderMismatchError

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from routellm_core import load_router
 from routellm_core.errors import ConfigurationError
 from routellm_core.routers.length import LengthRouter

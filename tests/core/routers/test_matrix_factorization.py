@@ -2,6 +2,7 @@ import itertools
 
 import numpy as np
 import pytest
+
 from routellm_core import ThresholdTable
 from routellm_core.checkpoints.published import ARENA_MODELS
 from routellm_core.errors import ConfigurationError, UnknownModelError

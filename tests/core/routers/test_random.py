@@ -3,6 +3,7 @@ import sys
 
 import numpy as np
 import pytest
+
 from routellm_core import load_router
 from routellm_core.errors import ConfigurationError
 from routellm_core.routers.random import RandomRouter

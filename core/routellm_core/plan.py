@@ -1,0 +1,337 @@
+"""The rules of routing, in their order: capability, forced route, tools_route, session, policy. No I/O, no concurrency."""
+
+import hashlib
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Literal, Self, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routellm_core.calibration import validate_threshold
+from routellm_core.constraints import Capabilities, rule_out
+from routellm_core.decision import Reason, RoutingDecision, RoutingRequest
+from routellm_core.errors import ConfigurationError, NoCandidateError, ScoringError, UnknownModelError
+from routellm_core.policies import Policy
+from routellm_core.pricing import Price
+from routellm_core.routers.base import PairRouter, Router
+from routellm_core.scope import current_scope
+from routellm_core.sessions import SessionState, SessionStore, session_threshold
+
+logger = logging.getLogger(__name__)
+
+OnRouterError = Literal["strong", "weak", "raise"]
+"""What to do with a call that could not be scored."""
+
+PAIR = ("weak", "strong")
+"""The candidates of an engine that routes between two models, in the order of a pair router's columns."""
+
+_NOBODY: Mapping[str, str] = {}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Call:
+    """A request with everything that is known before it is scored.
+
+    Attributes:
+        request: The request as it came.
+        threshold: What the score is compared with: the call's own, else that of the scope, else the plan's.
+        route: The candidate that must take it, from the call or the scope; None if there is none.
+        allowed: The candidates that can take it, in the order of the plan.
+        ruled_out: The others, each with why.
+        session: The state of its session; None if there is none or the plan is not sticky.
+        session_key: Under which the state is kept; None if it is not kept.
+        note: What the explanation must add; empty if nothing.
+    """
+
+    request: RoutingRequest
+    threshold: float | None
+    route: str | None
+    allowed: tuple[str, ...]
+    ruled_out: Mapping[str, str]
+    session: SessionState | None
+    session_key: str | None
+    note: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How calls are routed: everything that is fixed between two reloads of the configuration."""
+
+    router: Router
+    candidates: tuple[str, ...]
+    policy: Policy
+    references: Mapping[str, str] = field(default_factory=dict)
+    prices: Mapping[str, Price] = field(default_factory=dict)
+    capabilities: Mapping[str, Capabilities] = field(default_factory=dict)
+    own_threshold: float | None = None
+    tools_route: str | None = None
+    on_router_error: OnRouterError = "strong"
+    sessions: SessionStore | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.router, Router):
+            raise ConfigurationError(f"router must be a Router or a name, not {type(self.router).__name__}")
+        if len(self.candidates) < 2 or len(set(self.candidates)) != len(self.candidates):
+            raise ConfigurationError(f"candidates must be two or more different names, not {self.candidates!r}")
+        if self.on_router_error not in get_args(OnRouterError):
+            raise ConfigurationError(
+                f"on_router_error must be one of {get_args(OnRouterError)}, not {self.on_router_error!r}"
+            )
+        self.policy.check(len(self.candidates))
+        if self.router.score_kind not in self.policy.score_kinds:
+            raise ConfigurationError(
+                f"policy {self.policy.name!r} understands {sorted(self.policy.score_kinds)}, "
+                f"and router {self.router.name!r} gives {self.router.score_kind!r}"
+            )
+        for what, names in (
+            ("prices", self.prices),
+            ("capabilities", self.capabilities),
+            ("references", self.references),
+        ):
+            unknown = [name for name in names if name not in self.candidates]
+            if unknown:
+                raise ConfigurationError(
+                    f"{what} names {unknown[0]!r}; the candidates are {', '.join(self.candidates)}"
+                )
+        if self.own_threshold is not None:
+            validate_threshold(self.own_threshold)
+        if self.tools_route is not None:
+            object.__setattr__(self, "tools_route", self.resolve(self.tools_route, what="tools_route"))
+        object.__setattr__(self, "_columns", self._find_columns())
+        object.__setattr__(self, "_by_price", self._order_by_price())
+        if self.policy.uses_threshold and self.threshold is None:
+            raise ConfigurationError(
+                f"router {self.router.name!r} is not calibrated, so threshold=None has no value: give a threshold in "
+                "[0, 1], or find one with calibrate_threshold(router.strong_win_rates(prompts), strong_fraction=0.5)"
+            )
+
+    _columns: NDArray[np.intp] | None = field(init=False, repr=False, compare=False)
+    _by_price: tuple[int, ...] = field(init=False, repr=False, compare=False)
+
+    def with_threshold(self, threshold: float | None) -> Self:
+        """Return the plan with another threshold; None takes the router's calibrated one."""
+        return replace(self, own_threshold=None if threshold is None else validate_threshold(threshold))
+
+    @cached_property
+    def threshold(self) -> float | None:
+        """The threshold of calls that name none; None if the policy has none."""
+        if self.own_threshold is not None or not self.policy.uses_threshold:
+            return self.own_threshold
+        return None if self.router.thresholds is None else self.router.thresholds.threshold_for(0.5)
+
+    @property
+    def strong(self) -> str:
+        """The strong model of a pair, the dearest of a pool."""
+        return self.candidates[1 if self.is_pair else self._by_price[-1]]
+
+    @property
+    def weak(self) -> str:
+        """The weak model of a pair, the cheapest of a pool."""
+        return self.candidates[0 if self.is_pair else self._by_price[0]]
+
+    @cached_property
+    def is_pair(self) -> bool:
+        """Whether the candidates are (weak, strong)."""
+        return isinstance(self.router, PairRouter)
+
+    def resolve(self, route: str, *, what: str = "route") -> str:
+        """Return the candidate that a name means: its own, or "strong" and "weak".
+
+        Raises:
+            ConfigurationError: If it means none.
+        """
+        if route in self.candidates:
+            return route
+        if route == "strong":
+            return self.strong
+        if route == "weak":
+            return self.weak
+        raise ConfigurationError(f"{what}={route!r} is not a candidate; there are: {', '.join(self.candidates)}")
+
+    def prepare(self, request: RoutingRequest) -> Call:
+        """Complete a request with the scope around it, where what the request says itself wins, and rule candidates out.
+
+        Raises:
+            ConfigurationError: If its threshold or route is not valid.
+            NoCandidateError: If no candidate can take it.
+        """
+        scope = current_scope()
+        threshold = request.threshold if request.threshold is not None else scope.threshold
+        route = request.route if request.route is not None else scope.route
+        if route is not None:
+            route = self.resolve(route)
+        ruled_out = rule_out(request, self.capabilities) if self.capabilities else _NOBODY
+        allowed = self.candidates
+        if ruled_out:
+            allowed = tuple(name for name in allowed if name not in ruled_out)
+            if not allowed:
+                raise NoCandidateError(ruled_out.items())
+        key = self._session_key(request, request.session if request.session is not None else scope.session)
+        return Call(
+            request=request,
+            threshold=self.threshold if threshold is None else validate_threshold(threshold),
+            route=route,
+            allowed=allowed,
+            ruled_out=ruled_out,
+            session=None if key is None or self.sessions is None else self.sessions.get(key),
+            session_key=key,
+            note=f"route {route!r} was asked for, but it {ruled_out[route]}"
+            if route is not None and route in ruled_out
+            else "",
+        )
+
+    def without_score(self, call: Call) -> RoutingDecision | None:
+        """Decide a call that needs no score; None if it needs one."""
+        request, allowed = call.request, call.allowed
+        if call.route is not None and call.route in allowed:
+            return self._decided(call, call.route, "forced", f"route {call.route!r} was asked for")
+        if request.tools and self.tools_route is not None and self.tools_route in allowed:
+            return self._decided(call, self.tools_route, "tools_route", f"calls with tools go to {self.tools_route!r}")
+        if call.session is not None and call.session.choice in allowed and not self._may_leave(call):
+            return self._decided(
+                call, call.session.choice, "session", f"the conversation is on {call.session.choice!r}"
+            )
+        if len(allowed) == 1:
+            return self._decided(call, allowed[0], "only_candidate", f"only {allowed[0]!r} can take this call")
+        if not request.text.strip():
+            choice = self._safe_choice(allowed)
+            return self._decided(
+                call, choice, "empty_prompt", f"there is no text to score; {choice!r} takes such calls"
+            )
+        return None
+
+    def conclude(self, call: Call, outcome: NDArray[np.float64] | ScoringError, scoring_ms: float) -> RoutingDecision:
+        """Decide a call from its score, or by the error policy.
+
+        Raises:
+            ScoringError: If it could not be scored and the policy is "raise".
+        """
+        if isinstance(outcome, ScoringError):
+            if self.on_router_error == "raise":
+                raise outcome
+            choice = self._safe_choice(call.allowed)
+            logger.warning("%s; the call goes to %r (on_router_error)", outcome, choice)
+            why = f"{outcome}; on_router_error={self.on_router_error!r}"
+            return self._decided(call, choice, "router_error", why, scoring_ms=scoring_ms)
+        row = outcome if self._columns is None else outcome[self._columns]
+        plain = call.threshold
+        threshold = self._session_threshold(call, plain)
+        order = [self.candidates[column] for column in self.policy.order(row, threshold, self._by_price)]
+        allowed = [name for name in order if name in call.allowed]
+        win_rate = float(row[1]) if self.is_pair else None
+        reason: Reason = "policy"
+        if win_rate is not None and threshold is not None and plain is not None:
+            relation = "reaches" if win_rate >= threshold else "is below"
+            why = f"strong win rate {win_rate:.4f} {relation} the threshold {threshold:.4f}"
+            if (win_rate >= threshold) != (win_rate >= plain):
+                reason = "session"
+                why += f", which counts what leaving {allowed[0]!r} and its warm prompt cache would cost (else {plain:.4f})"
+        else:
+            why = f"policy {self.policy.name!r} chose among the scores"
+        return RoutingDecision(
+            choice=allowed[0],
+            alternatives=tuple(allowed[1:]),
+            scores=dict(zip(self.candidates, row.tolist(), strict=True)),
+            strong_win_rate=win_rate,
+            threshold=threshold if self.policy.uses_threshold else None,
+            router=self.router.name,
+            policy=self.policy.name,
+            reason=reason,
+            explanation=f"{call.note}; {why}" if call.note else why,
+            ruled_out=call.ruled_out,
+            scoring_ms=scoring_ms,
+        )
+
+    def remember(self, call: Call, decision: RoutingDecision) -> None:
+        """Keep where the conversation now is, if the plan is sticky; what was forced from outside does not move it."""
+        if self.sessions is None or call.session_key is None:
+            return
+        if decision.reason in ("policy", "session", "only_candidate"):
+            state = call.session or SessionState(choice=decision.choice)
+            self.sessions.set(call.session_key, state.moved(decision.choice, call.request.tokens, time.time()))
+
+    def _session_key(self, request: RoutingRequest, session: str | None) -> str | None:
+        if self.sessions is None:
+            return None
+        if session is not None:
+            return f"session:{session}"
+        if request.conversation:
+            digest = hashlib.blake2b(request.conversation.encode("utf-8", "surrogatepass"), digest_size=16)
+            return f"conversation:{digest.hexdigest()}"
+        return None
+
+    def _may_leave(self, call: Call) -> bool:
+        """Whether it is known what leaving the session's model would cost; otherwise the conversation stays."""
+        known = (
+            self.is_pair and self.policy.name == "threshold" and all(name in self.prices for name in self.candidates)
+        )
+        return known and call.request.tokens is not None
+
+    def _session_threshold(self, call: Call, threshold: float | None) -> float | None:
+        tokens, state = call.request.tokens, call.session
+        if threshold is None or state is None or tokens is None or not self._may_leave(call):
+            return threshold
+        weak, strong = self.candidates
+        now = time.time()
+        return session_threshold(
+            threshold,
+            tokens=tokens,
+            cached=(state.cached_tokens(weak, now), state.cached_tokens(strong, now)),
+            prices=(self.prices[weak], self.prices[strong]),
+        )
+
+    def _decided(
+        self, call: Call, choice: str, reason: Reason, why: str, *, scoring_ms: float = 0.0
+    ) -> RoutingDecision:
+        dearest_first = [self.candidates[column] for column in reversed(self._by_price)]
+        return RoutingDecision(
+            choice=choice,
+            alternatives=tuple(name for name in dearest_first if name != choice and name in call.allowed),
+            router=self.router.name,
+            policy=self.policy.name,
+            reason=reason,
+            explanation=f"{call.note}; {why}" if call.note else why,
+            ruled_out=call.ruled_out,
+            scoring_ms=scoring_ms,
+        )
+
+    def _safe_choice(self, allowed: Sequence[str]) -> str:
+        preferred = self.weak if self.on_router_error == "weak" else self.strong
+        if preferred in allowed:
+            return preferred
+        dearest_first = [self.candidates[column] for column in reversed(self._by_price)]
+        left = [name for name in dearest_first if name in allowed]
+        return left[-1] if self.on_router_error == "weak" else left[0]
+
+    def _find_columns(self) -> NDArray[np.intp] | None:
+        """Return the router's column of each candidate; None if they are the router's columns as they are."""
+        router = self.router
+        if isinstance(router, PairRouter):
+            if len(self.candidates) != 2:
+                raise ConfigurationError(
+                    f"router {router.name!r} compares two models and cannot choose among {len(self.candidates)}: "
+                    "give a pool router, or router.for_pool(...) where the router offers it"
+                )
+            return None
+        wanted = [self.references.get(name, name) for name in self.candidates]
+        unknown = [name for name in wanted if name not in router.models]
+        if unknown:
+            raise UnknownModelError(
+                f"router {router.name!r} does not score {', '.join(map(repr, unknown))}; map each candidate to one of its "
+                f"models with references={{candidate: model}}. It scores: {', '.join(router.models)}"
+            )
+        return np.array([router.models.index(name) for name in wanted], dtype=np.intp)
+
+    def _order_by_price(self) -> tuple[int, ...]:
+        """Return the candidates' positions, cheapest first; without prices they are given in that order."""
+        positions = range(len(self.candidates))
+        if not self.prices:
+            return tuple(positions)
+        missing = [name for name in self.candidates if name not in self.prices]
+        if missing:
+            raise ConfigurationError(f"prices has no entry for {', '.join(map(repr, missing))}")
+        return tuple(sorted(positions, key=lambda column: self.prices[self.candidates[column]].typical_call))
