@@ -374,6 +374,25 @@ def test_class_of_another_router(folder):
         LengthRouter.from_pretrained(folder)
 
 
+def test_class_loads_its_own_and_nothing_that_is_not_there(folder, tmp_path):
+    loaded = MatrixFactorizationRouter.from_pretrained(folder, embedder=HashEmbedder(4))
+    np.testing.assert_array_equal(loaded.score(PROMPTS), load(folder).score(PROMPTS))
+    for missing in (tmp_path / "nothing", "a/b/c", Path("org/name")):
+        with pytest.raises(CheckpointNotFoundError, match="is neither a folder nor a Hub repository id"):
+            MatrixFactorizationRouter.from_pretrained(missing)
+
+
+@pytest.mark.parametrize("key", ["embedder", "reference_strong", "reference_weak"])
+@pytest.mark.parametrize("name", ["mf", "default"])
+def test_embedder_and_pair_are_needed(folder, tmp_path, name, key):
+    path = folder if name == "mf" else load_router("default").save_pretrained(tmp_path / "default")
+    edit(path, **{key: None})
+    with pytest.raises(
+        CheckpointFormatError, match=f"{path}: an? {name} checkpoint names its embedder and its reference"
+    ):
+        load_router(path)
+
+
 def test_folder_takes_neither_options_nor_a_revision(folder):
     with pytest.raises(ConfigurationError, match="a stored router takes no options: seed"):
         load_router(folder, embedder=HashEmbedder(4), seed=1)

@@ -104,6 +104,12 @@ def test_threshold_decides(routellm, threshold, choices):
     assert all((row["choice"] == "strong") == (row["strong_win_rate"] >= float(threshold)) for row in found)
 
 
+def test_win_rate_that_equals_the_threshold_is_strong(routellm):
+    monotone = ["x" * 1024, "x" * 1023]  # 1/32 and a little less
+    _, out, _ = routellm("score", *monotone, "--router", "length", "--threshold", "0.03125", "--format", "jsonl")
+    assert [row["choice"] for row in rows(out)] == ["strong", "weak"]
+
+
 @pytest.mark.parametrize("threshold", ["1.5", "-0.1", "nan", "inf"])
 def test_threshold_out_of_range(routellm, threshold):
     assert "--threshold must be in [0, 1]" in refused(routellm("score", "Hi!", "--threshold", threshold))
