@@ -8,14 +8,13 @@ from routellm_core.calibration import ThresholdCalibration, ThresholdTable, cali
 from routellm_core.decision import RoutingDecision, RoutingRequest
 from routellm_core.embedders.base import Embedder
 from routellm_core.engine import RoutingEngine
-from routellm_core.errors import NoCandidateError, RouteLLMError
+from routellm_core.errors import RouteLLMError
 from routellm_core.registry import load_router
 from routellm_core.routers.base import PairRouter, PoolRouter, Router
 from routellm_core.scope import routing
 
 __all__ = [
     "Embedder",
-    "NoCandidateError",
     "PairRouter",
     "PoolRouter",
     "RouteLLMError",

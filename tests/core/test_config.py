@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from routellm_core import RoutingEngine, RoutingRequest, load_router
+from routellm_core import RoutingEngine, RoutingRequest, load_router, routing
 from routellm_core.config import load_config
 from routellm_core.constraints import Capabilities
 from routellm_core.errors import ConfigurationError
@@ -49,6 +49,25 @@ def test_reads_models_routers_and_chains(write):
     assert engine.decide("x").strong_win_rate == expected
     other = engine.decide(RoutingRequest(text="y" * 400, chain="summarise"))
     assert (other.choice, other.router, other.threshold) == ("large", "length", 0.01)
+
+
+def test_a_block_chooses_the_chain_and_the_call_wins_over_it(write):
+    engine = load_config(write()).engine("support")
+    with routing(chain="summarise"):
+        assert engine.decide("x").router == "length"
+        assert engine.decide(RoutingRequest(text="x", chain="support")).router == "random"
+        assert [decision.router for decision in engine.decide_batch(["x", "y"])] == ["length", "length"]
+    assert engine.decide("x").router == "random"
+    with routing(chain="sumarise"), pytest.raises(ConfigurationError, match="chain='sumarise'.*support, summarise"):
+        engine.decide("x")
+
+
+def test_the_engine_knows_the_models_of_every_chain(write):
+    engine = load_config(write()).engine("support")
+    assert engine.models == ("small", "large")
+    assert engine.capabilities["small"] == Capabilities(images=False, context_window=1000)
+    assert engine.sticky
+    assert not RoutingEngine("random").sticky
 
 
 def test_strong_and_weak_name_the_models_of_a_pair(write):

@@ -1,7 +1,8 @@
 import pytest
 
-from routellm_core import NoCandidateError, RoutingEngine, RoutingRequest, routing
+from routellm_core import RoutingEngine, RoutingRequest, routing
 from routellm_core.constraints import Capabilities, combined_capabilities, rule_out
+from routellm_core.errors import NoCandidateError
 from routellm_core.testing import ConstantRouter, FunctionRouter
 
 NOTHING = Capabilities(tools=False, images=False, structured_output=False, context_window=100)
@@ -90,3 +91,12 @@ def test_combined_capabilities_are_union_and_intersection():
     assert combined_capabilities([NOTHING, Capabilities()]) == Capabilities(structured_output=False, context_window=100)
     assert combined_capabilities([able, Capabilities()]) == Capabilities(tools=True, images=True, context_window=1000)
     assert combined_capabilities([NOTHING, NOTHING]) == NOTHING
+
+
+def test_what_the_models_say_of_themselves_counts_where_the_engine_was_told_nothing():
+    told = {"weak": NOTHING, "another chain's model": NOTHING}
+    engine = engine_for(0.1, capabilities={"weak": Capabilities(tools=True)})
+    assert engine.decide(RoutingRequest(text="x", tools=True, capabilities=told)).choice == "weak"
+    decision = engine.decide(RoutingRequest(text="x", images=True, capabilities=told))
+    assert decision.ruled_out == {"weak": "cannot read images"}
+    assert engine.decide(RoutingRequest(text="x", images=True)).choice == "weak"

@@ -4,13 +4,15 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from routellm_core import routing
-from routellm_core.scope import current_scope
+from routellm_core.scope import RoutingScope, current_scope
 
 
 def test_blocks_nest_and_end():
-    with routing(threshold=0.3, session="s"):
+    with routing(threshold=0.3, session="s", chain="support"):
         with routing(route="weak"):
-            assert (current_scope().threshold, current_scope().route, current_scope().session) == (0.3, "weak", "s")
+            assert current_scope() == RoutingScope(threshold=0.3, route="weak", session="s", chain="support")
+        with routing(chain="summarise"):
+            assert (current_scope().chain, current_scope().session) == ("summarise", "s")
         assert current_scope().route is None
     assert current_scope().threshold is None
 

@@ -41,8 +41,9 @@ def test_python_blocks_run(page, monkeypatch, tmp_path):
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_commands_exist(page):
     """Every command a page shows is one of ours with options that exist, or a well-known tool."""
-    from routellm_core.cli import app
     from typer.main import get_command
+
+    from routellm_core.cli import app
 
     group = get_command(app)
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))

@@ -64,7 +64,7 @@ def test_pickle_and_deepcopy_keep_router_models_and_settings(make_copy: Any) -> 
     copied = make_copy(llm)
     assert isinstance(copied.engine.router, LengthRouter)
     assert copied.engine.router.max_characters == 10
-    assert (copied.threshold, copied.engine.on_router_error, copied.emit_events) == (0.7, "raise", False)
+    assert (copied.threshold, copied.engine.plan.on_router_error, copied.emit_events) == (0.7, "raise", False)
     assert copied.metadata == llm.metadata
     assert copied.candidates["small"] is not llm.candidates["small"]
     assert copied.complete("short").text == "s says hi"
