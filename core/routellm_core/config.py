@@ -274,14 +274,8 @@ class RoutingConfig:
         return Price.parse(model.price.model_dump() if isinstance(model.price, PriceConfig) else float(model.price))
 
     def _capabilities(self, name: str) -> Capabilities:
-        told = self._told.get(name, Capabilities())
-        given = self.models[name].capabilities
-        return Capabilities(
-            tools=told.tools if given.tools is None else given.tools,
-            images=told.images if given.images is None else given.images,
-            structured_output=told.structured_output if given.structured_output is None else given.structured_output,
-            context_window=told.context_window if given.context_window is None else given.context_window,
-        )
+        given = Capabilities(**self.models[name].capabilities.model_dump())
+        return given.completed_by(self._told.get(name, Capabilities()))
 
     def _check_names(self) -> None:
         for name, chain in self.chains.items():

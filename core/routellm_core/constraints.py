@@ -22,6 +22,15 @@ class Capabilities:
     structured_output: bool | None = None
     context_window: int | None = None
 
+    def completed_by(self, told: "Capabilities") -> "Capabilities":
+        """Return these capabilities with those of another source where these say nothing."""
+        return Capabilities(
+            tools=told.tools if self.tools is None else self.tools,
+            images=told.images if self.images is None else self.images,
+            structured_output=told.structured_output if self.structured_output is None else self.structured_output,
+            context_window=told.context_window if self.context_window is None else self.context_window,
+        )
+
 
 def rule_out(request: RoutingRequest, capabilities: Mapping[str, Capabilities]) -> dict[str, str]:
     """Return the candidates that cannot take a call, each with why.

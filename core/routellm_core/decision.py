@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from routellm_core.constraints import Capabilities
 
 Reason = Literal[
     "policy", "forced", "tools_route", "session", "only_candidate", "empty_prompt", "router_error", "fallback"
@@ -19,13 +22,14 @@ class RoutingRequest:
         threshold: For this call only, in [0, 1]; None takes that of `routing()`, else the engine's.
         route: The candidate that must take the call ("strong" and "weak" always name those of a pair); None lets the engine
             choose.
-        chain: The section of the configuration whose settings apply; None takes the engine's own.
+        chain: The section of the configuration whose settings apply; None takes that of `routing()`, else the engine's own.
         session: The conversation the call belongs to; None if unknown.
         conversation: The first user message, by which a sticky engine knows a conversation again if `session` is None.
         tools: Whether the call offers tools.
         images: Whether the prompt holds images.
         structured_output: Whether the answer must follow a schema.
         tokens: About how many tokens the whole prompt has; None if unknown.
+        capabilities: What the models say of themselves, by name; counts where the engine was told nothing.
     """
 
     text: str = field(repr=False)
@@ -38,6 +42,7 @@ class RoutingRequest:
     images: bool = False
     structured_output: bool = False
     tokens: int | None = None
+    capabilities: "Mapping[str, Capabilities]" = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -16,6 +16,7 @@ from routellm_core.policies import Policy, get_policy
 from routellm_core.pricing import Price
 from routellm_core.registry import load_router
 from routellm_core.routers.base import Router
+from routellm_core.scope import current_scope
 from routellm_core.scoring import Row, ScoringService
 from routellm_core.sessions import MemorySessionStore, SessionStore
 
@@ -157,8 +158,7 @@ class RoutingEngine:
         """
         sections = source.build_sections()
         _known_chain(self._chain, sections)
-        known = {name for section in self._sections.values() for name in section.plan.candidates}
-        new = sorted({name for section in sections.values() for name in section.plan.candidates} - known)
+        new = sorted({name for section in sections.values() for name in section.plan.candidates} - set(self.models))
         if new:
             raise ConfigurationError(f"a reload cannot add models ({', '.join(new)}); make a new engine for them")
         kept = {name: _with_sessions_of(self._sections.get(name), section) for name, section in sections.items()}
@@ -192,6 +192,21 @@ class RoutingEngine:
     def chains(self) -> tuple[str, ...]:
         """The chains that calls may ask for."""
         return tuple(self._sections)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models that any chain routes among."""
+        return tuple(dict.fromkeys(name for section in self._sections.values() for name in section.plan.candidates))
+
+    @property
+    def capabilities(self) -> dict[str, Capabilities]:
+        """What the engine was told the models of any chain can take."""
+        return {name: able for section in self._sections.values() for name, able in section.plan.capabilities.items()}
+
+    @property
+    def sticky(self) -> bool:
+        """Whether any chain keeps conversations on their models."""
+        return any(section.plan.sessions is not None for section in self._sections.values())
 
     def with_threshold(self, threshold: float | None) -> Self:
         """Return an engine with another threshold that shares this one's router, cache and everything else.
@@ -326,8 +341,8 @@ class RoutingEngine:
         """
         if isinstance(request, str):
             request = RoutingRequest(text=request)
-        chain = self._chain if request.chain is None else _known_chain(request.chain, sections)
-        section = sections[chain]
+        asked = request.chain if request.chain is not None else current_scope().chain
+        section = sections[self._chain if asked is None else _known_chain(asked, sections)]
         call = section.plan.prepare(request)
         decision = section.plan.without_score(call)
         if decision is not None:

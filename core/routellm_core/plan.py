@@ -164,7 +164,8 @@ class Plan:
         route = request.route if request.route is not None else scope.route
         if route is not None:
             route = self.resolve(route)
-        ruled_out = rule_out(request, self.capabilities) if self.capabilities else _NOBODY
+        capabilities = self._capabilities_for(request)
+        ruled_out = rule_out(request, capabilities) if capabilities else _NOBODY
         allowed = self.candidates
         if ruled_out:
             allowed = tuple(name for name in allowed if name not in ruled_out)
@@ -253,6 +254,14 @@ class Plan:
         if decision.reason in ("policy", "session", "only_candidate"):
             state = call.session or SessionState(choice=decision.choice)
             self.sessions.set(call.session_key, state.moved(decision.choice, call.request.tokens, time.time()))
+
+    def _capabilities_for(self, request: RoutingRequest) -> Mapping[str, Capabilities]:
+        if not request.capabilities:
+            return self.capabilities
+        told, unknown = request.capabilities, Capabilities()
+        return {
+            name: self.capabilities.get(name, unknown).completed_by(told.get(name, unknown)) for name in self.candidates
+        }
 
     def _session_key(self, request: RoutingRequest, session: str | None) -> str | None:
         if self.sessions is None:

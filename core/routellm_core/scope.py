@@ -16,6 +16,7 @@ class RoutingScope:
     threshold: float | None = None
     route: str | None = None
     session: str | None = None
+    chain: str | None = None
 
 
 _NOTHING = RoutingScope()
@@ -38,6 +39,7 @@ class routing(ContextDecorator):  # noqa: N801  (reads as a statement: with rout
         threshold: In [0, 1]; higher sends fewer calls to strong. None leaves it.
         route: The candidate that must take the calls ("strong", "weak" or a name of the pool). None leaves it.
         session: The conversation the calls belong to. None leaves it.
+        chain: The section of the configuration file whose settings apply. None leaves it.
 
     Raises:
         InvalidThresholdError: If the threshold is not a number in [0, 1].
@@ -48,7 +50,14 @@ class routing(ContextDecorator):  # noqa: N801  (reads as a statement: with rout
         0.7
     """
 
-    def __init__(self, *, threshold: float | None = None, route: str | None = None, session: str | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        threshold: float | None = None,
+        route: str | None = None,
+        session: str | None = None,
+        chain: str | None = None,
+    ) -> None:
         self._changes: dict[str, float | str] = {}
         if threshold is not None:
             self._changes["threshold"] = validate_threshold(threshold)
@@ -56,6 +65,8 @@ class routing(ContextDecorator):  # noqa: N801  (reads as a statement: with rout
             self._changes["route"] = route
         if session is not None:
             self._changes["session"] = session
+        if chain is not None:
+            self._changes["chain"] = chain
         self._tokens: list[Token[RoutingScope]] = []
 
     def _recreate_cm(self) -> Self:

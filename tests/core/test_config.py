@@ -58,7 +58,7 @@ def test_a_block_chooses_the_chain_and_the_call_wins_over_it(write):
         assert engine.decide(RoutingRequest(text="x", chain="support")).router == "random"
         assert [decision.router for decision in engine.decide_batch(["x", "y"])] == ["length", "length"]
     assert engine.decide("x").router == "random"
-    with routing(chain="sumarise"), pytest.raises(ConfigurationError, match="chain='sumarise'.*support, summarise"):
+    with routing(chain="sumarise"), pytest.raises(ConfigurationError, match=r"chain='sumarise'.*support, summarise"):
         engine.decide("x")
 
 
