@@ -99,9 +99,9 @@ def main() -> None:
         max_tokens=60,
     )
     console = Console()
-    invoke(model, console)
     stream(model, console)
     one_call(model, console)
+    invoke(model, console)
 
 
 if __name__ == "__main__":

@@ -135,8 +135,9 @@ def main() -> None:
         weak=open_model(os.environ.get("WEAK_MODEL") or "gpt-4.1-nano"),
     )
     console = Console()
-    chat(llm, console)
     query(llm, console)
+    console.print()
+    chat(llm, console)
 
 
 if __name__ == "__main__":
