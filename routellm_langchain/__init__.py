@@ -12,7 +12,8 @@ if find_spec("langchain_core") is None:
     raise MissingDependencyError.for_extra("routellm_langchain", "langchain")
 
 from routellm_langchain.chat_model import RoutedChatModel
+from routellm_langchain.embeddings import BundledEmbeddings
 from routellm_langchain.messages import last_human_text
 from routellm_langchain.runnable import RoutingRunnable
 
-__all__ = ["RoutedChatModel", "RoutingRunnable", "__version__", "last_human_text"]
+__all__ = ["BundledEmbeddings", "RoutedChatModel", "RoutingRunnable", "__version__", "last_human_text"]

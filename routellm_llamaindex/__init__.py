@@ -4,6 +4,7 @@ It stands wherever LlamaIndex takes an LLM: `Settings.llm`, `as_query_engine(llm
 """
 
 try:
+    from routellm_llamaindex.embedding import BundledEmbedding
     from routellm_llamaindex.events import RoutingDecisionEvent
     from routellm_llamaindex.llm import RoutedLLM
     from routellm_llamaindex.selector import RouterSelector
@@ -14,4 +15,4 @@ except ModuleNotFoundError as error:
 
     raise MissingDependencyError.for_extra("routellm_llamaindex", "llamaindex") from error
 
-__all__ = ["RoutedLLM", "RouterSelector", "RoutingDecisionEvent"]
+__all__ = ["BundledEmbedding", "RoutedLLM", "RouterSelector", "RoutingDecisionEvent"]

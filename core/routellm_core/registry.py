@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from routellm_core.checkpoints.hub import is_repo_id
-from routellm_core.embedders.base import Embedder
+from routellm_core.embedders.foreign import EmbedderLike
 from routellm_core.errors import CheckpointFormatError, ConfigurationError, UnknownRouterError
 from routellm_core.routers.base import Router
 from routellm_core.routers.pretrained import PretrainedRouter, fetch_checkpoint
@@ -54,7 +54,7 @@ def router_class(name: str) -> type[Router]:
 def load_router(
     name_or_path: str | os.PathLike[str],
     *,
-    embedder: Embedder | None = None,
+    embedder: EmbedderLike | None = None,
     revision: str | None = None,
     token: str | bool | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
@@ -66,7 +66,7 @@ def load_router(
     Args:
         name_or_path: A registered name ("default"), a folder, or a Hub repository ("org/name"). A registered name wins over a
             folder of the same name; write "./default", or give a `Path`, for the folder.
-        embedder: The embedder to use; None makes the one the checkpoint names.
+        embedder: The embedder to use, or an embedding object of LangChain or LlamaIndex; None makes the one the checkpoint names.
         revision: A branch, tag or commit of the repository; None takes its main branch.
         token: A Hub token; None takes the stored one, False none.
         cache_dir: Where downloads are kept; None takes the Hub client's own cache.

@@ -25,7 +25,7 @@ PUBLIC = {
         "routing",
     ],
     "routellm_core.checkpoints": ["FORMAT_VERSION", "Checkpoint", "CheckpointConfig", "EmbedderSpec"],
-    "routellm_core.embedders": ["Embedder"],
+    "routellm_core.embedders": ["Embedder", "as_embedder"],
     "routellm_core.evaluation": [
         "CostQualityCurve",
         "Interval",

@@ -14,7 +14,8 @@ from weakref import WeakValueDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from routellm_core.embedders.base import Embedder, aembed
+from routellm_core.embedders.base import aembed
+from routellm_core.embedders.foreign import EmbedderLike, as_embedder
 from routellm_core.errors import ConfigurationError, MissingDependencyError
 
 logger = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ class CachedEmbedder:
     Keys are digests of the embedder's id and the text, so embedders never mix and no prompt is stored.
 
     Args:
-        embedder: Who embeds what is not cached.
+        embedder: Who embeds what is not cached; an embedder, or an embedding object of LangChain or LlamaIndex.
         max_entries: How many vectors to keep in memory, least recently used first out; 0 keeps none.
         directory: A folder for vectors that outlive the process (LMDB; several processes may share it); None keeps them in memory
             alone. Its id and dimension become the embedder's.
@@ -43,7 +44,7 @@ class CachedEmbedder:
 
     def __init__(
         self,
-        embedder: Embedder,
+        embedder: EmbedderLike,
         *,
         max_entries: int = 10_000,
         directory: str | os.PathLike[str] | None = None,
@@ -53,7 +54,7 @@ class CachedEmbedder:
             raise ConfigurationError(
                 f"max_entries must be 0 or more and max_bytes {1 << 16} or more, not {max_entries!r} and {max_bytes!r}"
             )
-        self._embedder = embedder
+        self._embedder = as_embedder(embedder)
         self._max_entries = max_entries
         self._memory: OrderedDict[bytes, NDArray[np.float32]] = OrderedDict()
         self._lock = threading.Lock()

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routellm_core.embedders.base import as_unit_rows, encodable
+from routellm_core.embedders.openai_models import DIMENSIONS, openai_id
 from routellm_core.errors import ConfigurationError, MissingDependencyError
 
 try:
@@ -21,8 +22,6 @@ except ImportError as error:
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI, OpenAI
-
-_DIMENSIONS = {"text-embedding-3-small": 1536, "text-embedding-3-large": 3072, "text-embedding-ada-002": 1536}
 
 
 class Tokenizer(Protocol):
@@ -72,19 +71,19 @@ class OpenAIEmbedder:
         max_request_texts: int = 2048,
         tokenizer: Tokenizer | None = None,
     ) -> None:
-        if dimension is None and model not in _DIMENSIONS:
+        if dimension is None and model not in DIMENSIONS:
             raise ConfigurationError(
                 f"the dimension of embedding model {model!r} is not known: give dimension=...; "
-                f"known are {', '.join(_DIMENSIONS)}"
+                f"known are {', '.join(DIMENSIONS)}"
             )
         if min(max_tokens, max_request_tokens, max_request_texts) < 1 or max_request_tokens < max_tokens:
             raise ConfigurationError(
                 "max_tokens, max_request_tokens (at least max_tokens) and max_request_texts start at 1"
             )
         self.model = model
-        self.dimension = _DIMENSIONS[model] if dimension is None else dimension
-        self._shorten_to = self.dimension if _DIMENSIONS.get(model, self.dimension) != self.dimension else None
-        self.id = f"openai:{model}" if self._shorten_to is None else f"openai:{model}@{self.dimension}"
+        self.dimension = DIMENSIONS[model] if dimension is None else dimension
+        self._shorten_to = self.dimension if DIMENSIONS.get(model, self.dimension) != self.dimension else None
+        self.id = openai_id(model, self.dimension)
         self._client = client
         self._async_client = async_client
         self._made_async_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncOpenAI] = WeakKeyDictionary()

@@ -11,8 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from routellm_core.calibration import ThresholdTable
 from routellm_core.checkpoints.folder import read_folder
 from routellm_core.checkpoints.format import Checkpoint, CheckpointConfig, EmbedderSpec
-from routellm_core.embedders.base import Embedder, check_match
-from routellm_core.embedders.factory import embedder_for
+from routellm_core.embedders.base import Embedder
+from routellm_core.embedders.factory import matching_embedder
+from routellm_core.embedders.foreign import EmbedderLike, as_embedder
 from routellm_core.errors import CheckpointFormatError, ConfigurationError
 from routellm_core.routers.base import PairRouter, sigmoid
 from routellm_core.routers.pretrained import PretrainedRouter
@@ -31,7 +32,7 @@ class DefaultRouter(PretrainedRouter, PairRouter):
         weights: The rows of the two heads, weak first; shape (2, dimension of the embedder + 1). The last column is for
             the natural logarithm of 1 + the number of characters.
         intercepts: Shape (2,), weak first.
-        embedder: Embeds the prompts.
+        embedder: Embeds the prompts; an embedder, or an embedding object of LangChain or LlamaIndex.
         reference_strong: What the strong head was trained on, in words.
         reference_weak: What the weak head was trained on, in words.
         thresholds: Calibrated thresholds; None if there are none.
@@ -54,22 +55,22 @@ class DefaultRouter(PretrainedRouter, PairRouter):
         weights: ArrayLike,
         intercepts: ArrayLike,
         *,
-        embedder: Embedder,
+        embedder: EmbedderLike,
         reference_strong: str = "strong",
         reference_weak: str = "weak",
         thresholds: ThresholdTable | None = None,
         provenance: dict[str, Any] | None = None,
         metrics: dict[str, Any] | None = None,
     ) -> None:
+        self.embedder = as_embedder(embedder)
         self._weights = np.asarray(weights, dtype=np.float32)
         self._intercepts = np.asarray(intercepts, dtype=np.float32)
-        expected = (2, embedder.dimension + 1)
+        expected = (2, self.embedder.dimension + 1)
         if self._weights.shape != expected or self._intercepts.shape != (2,):
             raise ConfigurationError(
-                f"with an embedder of {embedder.dimension} dimensions, weights and intercepts have shapes {expected} and "
+                f"with an embedder of {self.embedder.dimension} dimensions, weights and intercepts have shapes {expected} and "
                 f"(2,), not {self._weights.shape} and {self._intercepts.shape}"
             )
-        self.embedder = embedder
         self.reference_strong = reference_strong
         self.reference_weak = reference_weak
         self.thresholds = thresholds
@@ -101,19 +102,16 @@ class DefaultRouter(PretrainedRouter, PairRouter):
         )
 
     @classmethod
-    def from_checkpoint(cls, checkpoint: Checkpoint, *, embedder: Embedder | None = None) -> Self:
+    def from_checkpoint(cls, checkpoint: Checkpoint, *, embedder: EmbedderLike | None = None) -> Self:
         """Make the router of a checkpoint."""
         config, origin = checkpoint.config, checkpoint.origin
         spec = config.embedder
         if spec is None or config.reference_strong is None or config.reference_weak is None:
             raise CheckpointFormatError(f"{origin}: a default checkpoint names its embedder and its reference pair")
-        if embedder is None:
-            embedder = embedder_for(spec.id, spec.dimension, origin=origin)
-        check_match(embedder, id=spec.id, dimension=spec.dimension, origin=origin)
         return cls(
             checkpoint.array("weights", (2, spec.dimension + 1)),
             checkpoint.array("intercepts", (2,)),
-            embedder=embedder,
+            embedder=matching_embedder(embedder, id=spec.id, dimension=spec.dimension, origin=origin),
             reference_strong=config.reference_strong,
             reference_weak=config.reference_weak,
             thresholds=config.thresholds,

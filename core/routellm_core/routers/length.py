@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from routellm_core.calibration import ThresholdTable
 from routellm_core.checkpoints.folder import read_folder
 from routellm_core.checkpoints.format import Checkpoint, CheckpointConfig
-from routellm_core.embedders.base import Embedder
+from routellm_core.embedders.foreign import EmbedderLike
 from routellm_core.errors import CheckpointFormatError, ConfigurationError
 from routellm_core.routers.base import PairRouter
 from routellm_core.routers.pretrained import PretrainedRouter
@@ -62,7 +62,7 @@ class LengthRouter(PretrainedRouter, PairRouter):
         )
 
     @classmethod
-    def from_checkpoint(cls, checkpoint: Checkpoint, *, embedder: Embedder | None = None) -> "LengthRouter":  # noqa: ARG003
+    def from_checkpoint(cls, checkpoint: Checkpoint, *, embedder: EmbedderLike | None = None) -> "LengthRouter":  # noqa: ARG003
         """Read the scale and the thresholds back."""
         length = checkpoint.config.parameters.get("max_characters")
         if type(length) is not int or length < 1:

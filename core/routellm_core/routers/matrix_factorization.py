@@ -9,8 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 from routellm_core.calibration import ThresholdTable
 from routellm_core.checkpoints.format import Checkpoint, CheckpointConfig, EmbedderSpec
 from routellm_core.checkpoints.published import MF_REPO
-from routellm_core.embedders.base import Embedder, aembed, check_match
-from routellm_core.embedders.factory import embedder_for
+from routellm_core.embedders.base import aembed
+from routellm_core.embedders.factory import matching_embedder
+from routellm_core.embedders.foreign import EmbedderLike, as_embedder
 from routellm_core.errors import (
     CheckpointError,
     CheckpointFormatError,
@@ -35,7 +36,8 @@ class MatrixFactorizationRouter(PretrainedRouter, PairRouter):
         models: The n_models reference models, in the order of the rows.
         reference_strong: The strong model of the pair that is scored.
         reference_weak: The weak one.
-        embedder: Embeds the prompts; its vectors have the dimension the projection takes.
+        embedder: Embeds the prompts: an embedder, or an embedding object of LangChain or LlamaIndex. Its vectors have the
+            dimension the projection takes.
         text_projection: W1, shape (dim, text_dim); None where prompts are not projected, so that text_dim is dim.
         bias: b, shape (dim,), as in the paper; None for none, as in the released checkpoints.
         normalize_models: Scale each row of `model_embeddings` to length 1, as the released checkpoints need; the paper does not.
@@ -62,7 +64,7 @@ class MatrixFactorizationRouter(PretrainedRouter, PairRouter):
         models: Sequence[str],
         reference_strong: str,
         reference_weak: str,
-        embedder: Embedder,
+        embedder: EmbedderLike,
         text_projection: ArrayLike | None = None,
         bias: ArrayLike | None = None,
         normalize_models: bool = True,
@@ -75,17 +77,17 @@ class MatrixFactorizationRouter(PretrainedRouter, PairRouter):
         if repeated := sorted({model for model in models if self.known_models.count(model) > 1}):
             raise ConfigurationError(f"models names {', '.join(map(repr, repeated))} more than once")
         self.normalize_models = normalize_models
-        self.embedder = embedder
+        self.embedder = as_embedder(embedder)
         self.thresholds = thresholds
         self._provenance = dict(provenance or {})
         self._metrics = dict(metrics or {})
         self.reference_strong = reference_strong
         self.reference_weak = reference_weak
         self._directions, self._offsets = self._collapse()
-        if self._directions.shape[1] != embedder.dimension:
+        if self._directions.shape[1] != self.embedder.dimension:
             raise ConfigurationError(
-                f"the router takes embeddings of {self._directions.shape[1]} dimensions, and embedder {embedder.id!r} "
-                f"gives {embedder.dimension}"
+                f"the router takes embeddings of {self._directions.shape[1]} dimensions, and embedder {self.embedder.id!r} "
+                f"gives {self.embedder.dimension}"
             )
         strong = index_of_model(reference_strong, self.known_models, role="reference_strong")
         weak = index_of_model(reference_weak, self.known_models, role="reference_weak")
@@ -193,7 +195,7 @@ class MatrixFactorizationRouter(PretrainedRouter, PairRouter):
         )
 
     @classmethod
-    def from_checkpoint(cls, checkpoint: Checkpoint, *, embedder: Embedder | None = None) -> Self:
+    def from_checkpoint(cls, checkpoint: Checkpoint, *, embedder: EmbedderLike | None = None) -> Self:
         """Make the router of a checkpoint, ours or the one that lm-sys published."""
         config, origin = checkpoint.config, checkpoint.origin
         spec = config.embedder
@@ -215,16 +217,13 @@ class MatrixFactorizationRouter(PretrainedRouter, PairRouter):
             raise CheckpointFormatError(
                 f"{origin}: without a text_projection the embedder's {spec.dimension} dimensions must equal dim {dim}"
             )
-        if embedder is None:
-            embedder = embedder_for(spec.id, spec.dimension, origin=origin)
-        check_match(embedder, id=spec.id, dimension=spec.dimension, origin=origin)
         return cls(
             checkpoint.array("model_embeddings", (len(config.models), dim)),
             output_weights,
             models=config.models,
             reference_strong=config.reference_strong,
             reference_weak=config.reference_weak,
-            embedder=embedder,
+            embedder=matching_embedder(embedder, id=spec.id, dimension=spec.dimension, origin=origin),
             text_projection=checkpoint.array("text_projection", (dim, spec.dimension)) if has_projection else None,
             bias=checkpoint.array("bias", (dim,)) if "bias" in checkpoint.arrays else None,
             normalize_models=normalize_models,

@@ -10,7 +10,7 @@ from typing import Any, Self
 from routellm_core.checkpoints.folder import read_folder, write_folder
 from routellm_core.checkpoints.format import Checkpoint
 from routellm_core.checkpoints.hub import download_checkpoint, is_repo_id, upload_checkpoint
-from routellm_core.embedders.base import Embedder
+from routellm_core.embedders.foreign import EmbedderLike
 from routellm_core.errors import CheckpointFormatError, CheckpointNotFoundError, ConfigurationError
 from routellm_core.routers.base import Router
 
@@ -24,12 +24,13 @@ class PretrainedRouter(Router):
 
     @classmethod
     @abstractmethod
-    def from_checkpoint(cls, checkpoint: Checkpoint, *, embedder: Embedder | None = None) -> Self:
+    def from_checkpoint(cls, checkpoint: Checkpoint, *, embedder: EmbedderLike | None = None) -> Self:
         """Make the router of a checkpoint.
 
         Args:
             checkpoint: What `to_checkpoint` returned.
-            embedder: The embedder to use; None makes the one the checkpoint names.
+            embedder: The embedder to use, or an embedding object of LangChain or LlamaIndex; None makes the one the checkpoint
+                names.
 
         Raises:
             CheckpointFormatError: If the checkpoint lacks something, or holds it in another shape.
@@ -55,7 +56,7 @@ class PretrainedRouter(Router):
         cls,
         repo_or_path: str | os.PathLike[str],
         *,
-        embedder: Embedder | None = None,
+        embedder: EmbedderLike | None = None,
         revision: str | None = None,
         token: str | bool | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
@@ -65,7 +66,8 @@ class PretrainedRouter(Router):
 
         Args:
             repo_or_path: A folder, or a Hub repository ("org/name").
-            embedder: The embedder to use; None makes the one the checkpoint names.
+            embedder: The embedder to use, or an embedding object of LangChain or LlamaIndex; None makes the one the checkpoint
+                names.
             revision: A branch, tag or commit of the repository; None takes its main branch.
             token: A Hub token; None takes the stored one, False none.
             cache_dir: Where downloads are kept; None takes the Hub client's own cache.

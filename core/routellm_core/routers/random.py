@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from routellm_core.calibration import ThresholdTable
 from routellm_core.checkpoints.format import Checkpoint, CheckpointConfig
-from routellm_core.embedders.base import Embedder
+from routellm_core.embedders.foreign import EmbedderLike
 from routellm_core.errors import CheckpointFormatError, ConfigurationError
 from routellm_core.routers.base import PairRouter
 from routellm_core.routers.pretrained import PretrainedRouter
@@ -50,7 +50,7 @@ class RandomRouter(PretrainedRouter, PairRouter):
         )
 
     @classmethod
-    def from_checkpoint(cls, checkpoint: Checkpoint, *, embedder: Embedder | None = None) -> "RandomRouter":  # noqa: ARG003
+    def from_checkpoint(cls, checkpoint: Checkpoint, *, embedder: EmbedderLike | None = None) -> "RandomRouter":  # noqa: ARG003
         """Read the seed back."""
         seed = checkpoint.config.parameters.get("seed")
         if type(seed) is not int:
