@@ -10,7 +10,7 @@ class BundledEmbeddings(BundledEmbedder, Embeddings):
 
     Example:
         >>> len(BundledEmbeddings().embed_query("What is the capital of France?"))
-        256
+        240
     """
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:

@@ -16,7 +16,7 @@ class BundledEmbedding(BaseEmbedding):
 
     Example:
         >>> len(BundledEmbedding().get_query_embedding("What is the capital of France?"))
-        256
+        240
     """
 
     _embedder: BundledEmbedder = PrivateAttr()
