@@ -16,6 +16,7 @@ from langchain_core.runnables.config import get_config_list, get_executor_for_co
 
 from routellm_core import RoutingDecision
 from routellm_langchain.decisions import attach
+from routellm_langchain.ledger import LedgerHandler
 from routellm_langchain.runnable import RoutingRunnable
 from routellm_langchain.runs import ChainRun, RunSettings, delegated_config, outputs, scoring_config
 
@@ -41,6 +42,11 @@ class Delegating(Runnable[LanguageModelInput, Output], Generic[Output, Chunk]):
 
     @property
     @abstractmethod
+    def falls_back(self) -> bool:
+        """Whether the next alternative takes over from a runnable that fails."""
+
+    @property
+    @abstractmethod
     def run_settings(self) -> RunSettings:
         """What this runnable adds to its runs."""
 
@@ -59,8 +65,8 @@ class Delegating(Runnable[LanguageModelInput, Output], Generic[Output, Chunk]):
         config = ensure_config(config)
         run = self.run_settings.start(input, config)
         try:
-            decision = self.routing.invoke(input, scoring_config(config, run))
-            output = self._answer(decision, input, config, run, kwargs)
+            decision = self.routing.invoke(input, scoring_config(config, run), **kwargs)
+            output, decision = self._answer(decision, input, config, run, kwargs)
         except BaseException as error:
             run.on_chain_error(error)
             raise
@@ -77,8 +83,8 @@ class Delegating(Runnable[LanguageModelInput, Output], Generic[Output, Chunk]):
         config = ensure_config(config)
         run = await self.run_settings.astart(input, config)
         try:
-            decision = await self.routing.ainvoke(input, scoring_config(config, run))
-            output = await self._aanswer(decision, input, config, run, kwargs)
+            decision = await self.routing.ainvoke(input, scoring_config(config, run), **kwargs)
+            output, decision = await self._aanswer(decision, input, config, run, kwargs)
         except BaseException as error:
             await run.on_chain_error(error)
             raise
@@ -95,17 +101,22 @@ class Delegating(Runnable[LanguageModelInput, Output], Generic[Output, Chunk]):
         config = ensure_config(config)
         run = self.run_settings.start(input, config)
         seen = _Seen[Chunk](keep=bool(run.handlers))
+        ledger: LedgerHandler | None = None
         try:
-            decision = self.routing.invoke(input, scoring_config(config, run))
-            inner_config = self._delegated(config, run, decision)
-            chunks: Any = self.targets[decision.choice].stream(input, inner_config, **given(kwargs))
+            decision = self.routing.invoke(input, scoring_config(config, run), **kwargs)
+            chunk, chunks, decision, ledger = self._first_chunk(decision, input, config, run, kwargs)
             with closing(chunks):
-                for chunk in chunks:
-                    yield seen.add(chunk, decision)
-        except GeneratorExit:  # the consumer has had enough, which is no error
+                while chunk is not _END:
+                    yield seen.add(cast("Chunk", chunk), decision)
+                    chunk = next(chunks, _END)
+            ledger.close()
+        except GeneratorExit as end:  # the consumer has had enough, which is no error
+            cast("LedgerHandler", ledger).close(end)
             run.on_chain_end(outputs(seen.merged(), decision))
             raise
         except BaseException as error:
+            if ledger is not None:
+                ledger.close(error)
             run.on_chain_error(error)
             raise
         run.on_chain_end(outputs(seen.merged(), decision))
@@ -120,17 +131,22 @@ class Delegating(Runnable[LanguageModelInput, Output], Generic[Output, Chunk]):
         config = ensure_config(config)
         run = await self.run_settings.astart(input, config)
         seen = _Seen[Chunk](keep=bool(run.handlers))
+        ledger: LedgerHandler | None = None
         try:
-            decision = await self.routing.ainvoke(input, scoring_config(config, run))
-            inner_config = self._delegated(config, run, decision)
-            chunks: Any = self.targets[decision.choice].astream(input, inner_config, **given(kwargs))
+            decision = await self.routing.ainvoke(input, scoring_config(config, run), **kwargs)
+            chunk, chunks, decision, ledger = await self._afirst_chunk(decision, input, config, run, kwargs)
             async with aclosing(chunks):
-                async for chunk in chunks:
-                    yield seen.add(chunk, decision)
-        except GeneratorExit:
+                while chunk is not _END:
+                    yield seen.add(cast("Chunk", chunk), decision)
+                    chunk = await anext(chunks, _END)
+            ledger.close()
+        except GeneratorExit as end:
+            cast("LedgerHandler", ledger).close(end)
             await run.on_chain_end(outputs(seen.merged(), decision))
             raise
         except BaseException as error:
+            if ledger is not None:
+                ledger.close(error)
             await run.on_chain_error(error)
             raise
         await run.on_chain_end(outputs(seen.merged(), decision))
@@ -153,17 +169,17 @@ class Delegating(Runnable[LanguageModelInput, Output], Generic[Output, Chunk]):
         def answer(position: int, decision: RoutingDecision | Exception) -> Output | Exception:
             run = runs[position]
             try:
-                output = self._answer(decision, inputs[position], configs[position], run, kwargs)
+                output, final = self._answer(decision, inputs[position], configs[position], run, kwargs)
             except BaseException as error:
                 running.pop(position).on_chain_error(error)
                 if return_exceptions and isinstance(error, Exception):
                     return error
                 raise
-            running.pop(position).on_chain_end(outputs(output, cast("RoutingDecision", decision)))
+            running.pop(position).on_chain_end(outputs(output, final))
             return output
 
         try:
-            decisions = self.routing.batch(inputs, _scoring_configs(configs, runs), return_exceptions=True)
+            decisions = self.routing.batch(inputs, _scoring_configs(configs, runs), return_exceptions=True, **kwargs)
             with get_executor_for_config(configs[0]) as executor:
                 return cast("list[Output]", list(executor.map(answer, range(len(inputs)), decisions)))
         except BaseException as error:
@@ -192,17 +208,19 @@ class Delegating(Runnable[LanguageModelInput, Output], Generic[Output, Chunk]):
             run = runs[position]
             try:
                 async with slot:
-                    output = await self._aanswer(decision, inputs[position], configs[position], run, kwargs)
+                    output, final = await self._aanswer(decision, inputs[position], configs[position], run, kwargs)
             except BaseException as error:
                 await run.on_chain_error(error)
                 if return_exceptions and isinstance(error, Exception):
                     return error
                 raise
-            await run.on_chain_end(outputs(output, cast("RoutingDecision", decision)))
+            await run.on_chain_end(outputs(output, final))
             return output
 
         try:
-            decisions = await self.routing.abatch(inputs, _scoring_configs(configs, runs), return_exceptions=True)
+            decisions = await self.routing.abatch(
+                inputs, _scoring_configs(configs, runs), return_exceptions=True, **kwargs
+            )
         except BaseException as error:
             await asyncio.gather(*(run.on_chain_error(error) for run in runs))
             raise
@@ -215,11 +233,20 @@ class Delegating(Runnable[LanguageModelInput, Output], Generic[Output, Chunk]):
         config: RunnableConfig,
         run: ChainRun,
         kwargs: Mapping[str, Any],
-    ) -> Output:
+    ) -> tuple[Output, RoutingDecision]:
+        """Return the answer with its decision on it, and that decision: another one after a fallback."""
         if isinstance(decision, Exception):
             raise decision
-        target = self.targets[decision.choice]
-        return attach(target.invoke(model_input, self._delegated(config, run, decision), **given(kwargs)), decision)
+        target, inner_config, ledger = self._delegated(decision, config, run)
+        try:
+            output = target.invoke(model_input, inner_config, **given(kwargs))
+        except BaseException as error:
+            following = self._following(decision, error, ledger)
+            if following is None:
+                raise
+            return self._answer(following, model_input, config, run, kwargs)
+        ledger.close()
+        return attach(output, decision), decision
 
     async def _aanswer(
         self,
@@ -228,16 +255,77 @@ class Delegating(Runnable[LanguageModelInput, Output], Generic[Output, Chunk]):
         config: RunnableConfig,
         run: ChainRun,
         kwargs: Mapping[str, Any],
-    ) -> Output:
+    ) -> tuple[Output, RoutingDecision]:
         if isinstance(decision, Exception):
             raise decision
-        target = self.targets[decision.choice]
-        return attach(
-            await target.ainvoke(model_input, self._delegated(config, run, decision), **given(kwargs)), decision
-        )
+        target, inner_config, ledger = self._delegated(decision, config, run)
+        try:
+            output = await target.ainvoke(model_input, inner_config, **given(kwargs))
+        except BaseException as error:
+            following = self._following(decision, error, ledger)
+            if following is None:
+                raise
+            return await self._aanswer(following, model_input, config, run, kwargs)
+        ledger.close()
+        return attach(output, decision), decision
 
-    def _delegated(self, config: RunnableConfig, run: ChainRun, decision: RoutingDecision) -> RunnableConfig:
-        return delegated_config(config, run, decision, self.routing.keys)
+    def _first_chunk(
+        self,
+        decision: RoutingDecision,
+        model_input: LanguageModelInput,
+        config: RunnableConfig,
+        run: ChainRun,
+        kwargs: Mapping[str, Any],
+    ) -> tuple[Chunk | object, Any, RoutingDecision, LedgerHandler]:
+        """Return the first chunk (`_END` if there is none), what brings the others, and where they come from."""
+        target, inner_config, ledger = self._delegated(decision, config, run)
+        try:
+            chunks: Any = target.stream(model_input, inner_config, **given(kwargs))
+            return next(chunks, _END), chunks, decision, ledger
+        except BaseException as error:
+            following = self._following(decision, error, ledger)
+            if following is None:
+                raise
+            return self._first_chunk(following, model_input, config, run, kwargs)
+
+    async def _afirst_chunk(
+        self,
+        decision: RoutingDecision,
+        model_input: LanguageModelInput,
+        config: RunnableConfig,
+        run: ChainRun,
+        kwargs: Mapping[str, Any],
+    ) -> tuple[Chunk | object, Any, RoutingDecision, LedgerHandler]:
+        target, inner_config, ledger = self._delegated(decision, config, run)
+        try:
+            chunks: Any = target.astream(model_input, inner_config, **given(kwargs))
+            return await anext(chunks, _END), chunks, decision, ledger
+        except BaseException as error:
+            following = self._following(decision, error, ledger)
+            if following is None:
+                raise
+            return await self._afirst_chunk(following, model_input, config, run, kwargs)
+
+    def _delegated(
+        self, decision: RoutingDecision, config: RunnableConfig, run: ChainRun
+    ) -> tuple[Runnable[LanguageModelInput, Output], RunnableConfig, LedgerHandler]:
+        ledger = LedgerHandler(self.routing.engine, decision)
+        inner_config = delegated_config(config, run, decision, self.routing.keys, ledger)
+        return self.targets[decision.choice], inner_config, ledger
+
+    def _following(
+        self, decision: RoutingDecision, error: BaseException, ledger: LedgerHandler
+    ) -> RoutingDecision | None:
+        """Enter a failure in the ledger, and return the decision that follows it; None if none does."""
+        ledger.close(error)
+        # A task that is cancelled, a program that is stopped: that is no failure of the model.
+        if not self.falls_back or not isinstance(error, Exception):
+            return None
+        return self.routing.engine.fall_back(decision, error)
+
+
+_END = object()
+"""Stands for the end of a stream."""
 
 
 class RoutedRunnable(Delegating[Output, Output]):
@@ -247,6 +335,7 @@ class RoutedRunnable(Delegating[Output, Output]):
         routing: What decides.
         targets: What does the work, by the name of its candidate.
         run_settings: What is added to its runs.
+        falls_back: Whether the next alternative takes over from one that fails.
     """
 
     def __init__(
@@ -254,10 +343,13 @@ class RoutedRunnable(Delegating[Output, Output]):
         routing: RoutingRunnable,
         targets: Mapping[str, Runnable[LanguageModelInput, Output]],
         run_settings: RunSettings,
+        *,
+        falls_back: bool = False,
     ) -> None:
         self._routing = routing
         self._targets = dict(targets)
         self._run_settings = run_settings
+        self._falls_back = falls_back
 
     @property
     def routing(self) -> RoutingRunnable:
@@ -268,6 +360,11 @@ class RoutedRunnable(Delegating[Output, Output]):
     def targets(self) -> Mapping[str, Runnable[LanguageModelInput, Output]]:
         """What does the work, by the name of its candidate."""
         return self._targets
+
+    @property
+    def falls_back(self) -> bool:
+        """Whether the next alternative takes over from a runnable that fails."""
+        return self._falls_back
 
     @property
     def run_settings(self) -> RunSettings:

@@ -5,8 +5,9 @@ model's run stand side by side.
 """
 
 from collections.abc import MutableMapping
-from typing import Any, TypeVar
+from typing import Any, cast
 
+from langchain_core.callbacks.base import BaseCallbackManager
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.language_models.chat_model_stream import AsyncChatModelStream, ChatModelStream
 from langchain_core.runnables import Runnable, RunnableConfig, ensure_config
@@ -14,10 +15,9 @@ from langchain_core.runnables import Runnable, RunnableConfig, ensure_config
 from routellm_core import RoutingDecision
 from routellm_langchain.decisions import DECISION_KEY
 from routellm_langchain.delegation import Delegating, given
+from routellm_langchain.ledger import LedgerHandler
 from routellm_langchain.models import describe
 from routellm_langchain.runs import decided, silent
-
-Stream = TypeVar("Stream", ChatModelStream, AsyncChatModelStream)
 
 
 def stream_v3(
@@ -28,20 +28,31 @@ def stream_v3(
 ) -> ChatModelStream:
     """Route one call and return the chosen model's stream.
 
+    If the routed model falls back, the first event is waited for, and the stream of the first model that brings one is
+    returned.
+
     Raises:
         NotImplementedError: If the chosen candidate has no such stream; the message names it.
     """
     config = ensure_config(config)
     config["callbacks"] = routed.run_settings.manager(config)
-    decision = routed.routing.invoke(model_input, _scoring_config(config))
-    target: Any = routed.targets[decision.choice]
-    try:
-        stream: ChatModelStream = target.stream_events(
-            model_input, decided(config, decision, routed.routing.keys), version="v3", **given(kwargs)
-        )
-    except NotImplementedError as error:
-        raise _no_stream(decision, target) from error
-    return _with_decision(stream, decision)
+    decision: RoutingDecision | None = routed.routing.invoke(model_input, _scoring_config(config), **kwargs)
+    while decision is not None:
+        target: Any = routed.targets[decision.choice]
+        inner_config = _delegated_config(routed, config, decision)
+        try:
+            stream: ChatModelStream = target.stream_events(model_input, inner_config, version="v3", **given(kwargs))
+        except NotImplementedError as error:
+            raise _no_stream(decision, target) from error
+        _add_decision(stream, decision)
+        if not routed.falls_back:
+            break
+        try:
+            next(iter(stream), None)  # it stays in the stream's buffer
+            break
+        except Exception as error:  # noqa: BLE001  (the last model's stays in its stream, for who reads it)
+            decision = routed.routing.engine.fall_back(decision, error)
+    return stream
 
 
 async def astream_v3(
@@ -53,15 +64,33 @@ async def astream_v3(
     """Route one call without blocking the event loop and return the chosen model's stream; see `stream_v3`."""
     config = ensure_config(config)
     config["callbacks"] = routed.run_settings.amanager(config)
-    decision = await routed.routing.ainvoke(model_input, _scoring_config(config))
-    target: Any = routed.targets[decision.choice]
-    try:
-        stream: AsyncChatModelStream = await target.astream_events(
-            model_input, decided(config, decision, routed.routing.keys), version="v3", **given(kwargs)
-        )
-    except NotImplementedError as error:
-        raise _no_stream(decision, target) from error
-    return _with_decision(stream, decision)
+    decision: RoutingDecision | None = await routed.routing.ainvoke(model_input, _scoring_config(config), **kwargs)
+    while decision is not None:
+        target: Any = routed.targets[decision.choice]
+        inner_config = _delegated_config(routed, config, decision)
+        try:
+            stream: AsyncChatModelStream = await target.astream_events(
+                model_input, inner_config, version="v3", **given(kwargs)
+            )
+        except NotImplementedError as error:
+            raise _no_stream(decision, target) from error
+        _add_decision(stream, decision)
+        if not routed.falls_back:
+            break
+        try:
+            await anext(aiter(stream), None)
+            break
+        except Exception as error:  # noqa: BLE001
+            decision = routed.routing.engine.fall_back(decision, error)
+    return stream
+
+
+def _delegated_config(
+    routed: Delegating[Any, Any], config: RunnableConfig, decision: RoutingDecision
+) -> RunnableConfig:
+    callbacks = cast("BaseCallbackManager", config["callbacks"]).copy()
+    callbacks.add_handler(LedgerHandler(routed.routing.engine, decision), inherit=True)
+    return decided({**config, "callbacks": callbacks}, decision, routed.routing.keys)
 
 
 def _scoring_config(config: RunnableConfig) -> RunnableConfig:
@@ -76,7 +105,7 @@ def _no_stream(decision: RoutingDecision, target: Runnable[Any, Any]) -> NotImpl
     )
 
 
-def _with_decision(stream: Stream, decision: RoutingDecision) -> Stream:
+def _add_decision(stream: ChatModelStream | AsyncChatModelStream, decision: RoutingDecision) -> None:
     """Let the event that ends the message carry the decision; the stream makes the message's metadata from it."""
     dispatch = stream.dispatch
 
@@ -87,4 +116,3 @@ def _with_decision(stream: Stream, decision: RoutingDecision) -> Stream:
         dispatch(event)
 
     stream.dispatch = dispatch_with_decision  # type: ignore[method-assign, assignment]
-    return stream

@@ -27,31 +27,42 @@ ExtractPrompt = Callable[[Sequence[BaseMessage]], str]
 def last_human_text(messages: Sequence[BaseMessage]) -> str:
     """Return the text of the last human message; empty if there is none."""
     for message in reversed(messages):
-        if isinstance(message, HumanMessage) or (isinstance(message, ChatMessage) and message.role in _HUMAN_ROLES):
+        if _is_human(message):
             return _text(message)
     return ""
 
 
-def text_to_score(model_input: LanguageModelInput, extract_prompt: ExtractPrompt) -> str:
-    """Return what the router reads of one call.
+def first_human_text(messages: Sequence[BaseMessage]) -> str:
+    """Return the text of the first human message, by which a conversation is known again; empty if there is none."""
+    return next((_text(message) for message in messages if _is_human(message)), "")
+
+
+def to_messages(model_input: LanguageModelInput) -> Sequence[BaseMessage]:
+    """Return the messages of one call.
 
     Args:
         model_input: What a chat model takes: a string, messages in any of their forms, or a prompt value.
-        extract_prompt: From the messages to the text.
 
     Raises:
-        ConfigurationError: If the input is nothing a chat model takes, or the hook returns no string.
+        ConfigurationError: If it is nothing a chat model takes.
     """
     if isinstance(model_input, PromptValue):
-        messages = model_input.to_messages()
-    elif isinstance(model_input, str):
-        messages = [HumanMessage(model_input)]
-    elif isinstance(model_input, Sequence):
-        messages = convert_to_messages(model_input)
-    else:
-        raise ConfigurationError(
-            f"a chat model takes a string, a list of messages or a prompt value, not {type(model_input).__name__}"
-        )
+        return model_input.to_messages()
+    if isinstance(model_input, str):
+        return [HumanMessage(model_input)]
+    if isinstance(model_input, Sequence):
+        return convert_to_messages(model_input)
+    raise ConfigurationError(
+        f"a chat model takes a string, a list of messages or a prompt value, not {type(model_input).__name__}"
+    )
+
+
+def text_to_score(messages: Sequence[BaseMessage], extract_prompt: ExtractPrompt) -> str:
+    """Return what the router reads of one call.
+
+    Raises:
+        ConfigurationError: If the hook returns no string.
+    """
     text = extract_prompt(messages)
     if not isinstance(text, str):
         raise ConfigurationError(f"extract_prompt must return a string, not {type(text).__name__}")
@@ -59,6 +70,10 @@ def text_to_score(model_input: LanguageModelInput, extract_prompt: ExtractPrompt
 
 
 _HUMAN_ROLES = ("user", "human")
+
+
+def _is_human(message: BaseMessage) -> bool:
+    return isinstance(message, HumanMessage) or (isinstance(message, ChatMessage) and message.role in _HUMAN_ROLES)
 
 
 def _text(message: BaseMessage) -> str:

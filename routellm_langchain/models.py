@@ -1,14 +1,16 @@
 """The models behind the candidates: what they may be given as, and how to reach the chat model inside a wrapped one."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol, cast, runtime_checkable
 
-from langchain_core.language_models import BaseChatModel, LanguageModelInput, ModelProfile
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import BaseMessage
-from langchain_core.runnables import Runnable, RunnableParallel, RunnableSequence
+from langchain_core.runnables import Runnable, RunnableLambda, RunnableParallel, RunnableSequence
 from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.fallbacks import RunnableWithFallbacks
 
+from routellm_core.config import RoutingConfig
 from routellm_core.errors import ConfigurationError, MissingDependencyError
 
 ChatRunnable = Runnable[LanguageModelInput, BaseMessage]
@@ -47,19 +49,61 @@ def resolve_model(name: str, model: object) -> ChatRunnable:
         MissingDependencyError: If it is a string and LangChain is not installed.
     """
     if isinstance(model, str):
-        try:
-            from langchain.chat_models import init_chat_model
-        except ModuleNotFoundError as error:
-            raise MissingDependencyError.for_extra(
-                f"{name}={model!r}, a model as a string,", "langchain-agents"
-            ) from error
-        return cast("ChatRunnable", init_chat_model(model))
+        return _init_chat_model(f"{name}={model!r}", model, {})
     if not isinstance(model, Runnable):
         raise ConfigurationError(
             f"{name} must be a chat model, a wrapped one (.bind, .with_retry, .with_fallbacks) or a string such as "
             f"'openai:gpt-5', not {type(model).__name__}"
         )
     return model
+
+
+def configured_models(config: RoutingConfig, given: Mapping[str, object]) -> dict[str, ChatRunnable]:
+    """Return the models that the chains of a configuration file route among.
+
+    Args:
+        config: The file.
+        given: Models as objects or strings, by their names in the file; they win over what the file says.
+
+    Raises:
+        ConfigurationError: If a given model is not in the file, or one of the file cannot be made.
+        MissingDependencyError: If one is to be made and LangChain is not installed.
+    """
+    unknown = [name for name in given if name not in config.models]
+    if unknown:
+        raise ConfigurationError(
+            f"models= has {unknown[0]!r}, which {config.path} has not; there are: {', '.join(config.models)}"
+        )
+    return {
+        name: resolve_model(name, given[name]) if name in given else _configured_model(config, name)
+        for name in config.chain_models()
+    }
+
+
+def _configured_model(config: RoutingConfig, name: str) -> ChatRunnable:
+    settings = config.models[name]
+    if settings.model is None:
+        raise ConfigurationError(
+            f"{config.path}: model {name!r} has no provider and model to make it from: add them, or give it as an object "
+            f"with models={{{name!r}: ...}}"
+        )
+    called = settings.model if settings.provider is None else f"{settings.provider}:{settings.model}"
+    try:
+        return _init_chat_model(f"model {name!r} of {config.path}", called, settings.arguments)
+    except MissingDependencyError:
+        raise
+    except (ImportError, ValueError, TypeError) as error:
+        # The text of a validation error may repeat arguments, keys among them.
+        why = str(error) if isinstance(error, ImportError) else type(error).__name__
+        raise ConfigurationError(f"{config.path}: model {name!r} ({called}) cannot be made: {why}") from error
+
+
+def _init_chat_model(what: str, model: str, arguments: Mapping[str, Any]) -> ChatRunnable:
+    try:
+        from langchain.chat_models import init_chat_model
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError.for_extra(f"{what}, a model as a string,", "langchain-agents") from error
+    return cast("ChatRunnable", init_chat_model(model, **arguments))
 
 
 def chat_models_in(model: Runnable[Any, Any]) -> list[Runnable[Any, Any]]:
@@ -128,27 +172,46 @@ def with_schema(
     return _rewrapped(model, _method(name, "with_structured_output", (schema,), kwargs))
 
 
-def common_profile(models: Sequence[ChatRunnable]) -> ModelProfile | None:
-    """Return what all the models can do; None if one does not say what it can.
+def bound_in_each(
+    models: Mapping[str, ChatRunnable], bind: Callable[[str, ChatRunnable], Runnable[Any, Any]]
+) -> tuple[dict[str, Runnable[Any, Any]], tuple[str, ...]]:
+    """Bind something to every candidate that takes it.
 
-    A capability holds if all have it; of limits the lowest holds; what else they disagree on is left out.
+    Args:
+        models: The models by the names of their candidates.
+        bind: From a candidate and its model to the bound model; raises `NotImplementedError` if it cannot.
+
+    Returns:
+        The bound models, and the names of the candidates that cannot; in the place of those is something that raises their
+        error when it is called.
+
+    Raises:
+        NotImplementedError: If none can.
     """
-    profiles: list[dict[str, Any]] = []
-    for inner in (inner for model in models for inner in chat_models_in(model)):
-        profile = getattr(inner, "profile", None)
-        if profile is None:
-            return None
-        profiles.append(profile)
-    common: dict[str, Any] = {}
-    for key in set.intersection(*(set(profile) for profile in profiles)):
-        values = [profile[key] for profile in profiles]
-        if all(isinstance(value, bool) for value in values):
-            common[key] = all(values)
-        elif all(isinstance(value, int) for value in values):
-            common[key] = min(values)
-        elif all(value == values[0] for value in values):
-            common[key] = values[0]
-    return cast("ModelProfile", common)
+    bound: dict[str, Runnable[Any, Any]] = {}
+    errors: dict[str, NotImplementedError] = {}
+    for name, model in models.items():
+        try:
+            bound[name] = bind(name, model)
+        except NotImplementedError as error:
+            errors[name] = error
+            bound[name] = RunnableLambda(partial(_raise, error), name=name)
+    if len(errors) == len(models):
+        raise next(reversed(errors.values()))
+    return bound, tuple(errors)
+
+
+def _raise(error: NotImplementedError, _: LanguageModelInput) -> Any:
+    raise error
+
+
+def call_name(model: ChatRunnable) -> tuple[str | None, str | None]:
+    """Return the name of a model and its provider, as they are in traces; None where it has none."""
+    inner = chat_models_in(model)[0]
+    if not isinstance(inner, BaseChatModel):
+        return None, None
+    params = inner._get_ls_params()
+    return params.get("ls_model_name"), params.get("ls_provider")
 
 
 def _method(

@@ -10,7 +10,7 @@ from langchain_core.callbacks import (
     CallbackManager,
     CallbackManagerForChainRun,
 )
-from langchain_core.callbacks.base import BaseCallbackManager, Callbacks
+from langchain_core.callbacks.base import BaseCallbackHandler, BaseCallbackManager, Callbacks
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import patch_config
@@ -88,10 +88,20 @@ def silent(config: RunnableConfig) -> RunnableConfig:
 
 
 def delegated_config(
-    config: RunnableConfig, run: ChainRun, decision: RoutingDecision, keys: RoutingKeys
+    config: RunnableConfig, run: ChainRun, decision: RoutingDecision, keys: RoutingKeys, ledger: BaseCallbackHandler
 ) -> RunnableConfig:
-    """Return the config of the chosen model inside a routed run."""
-    return decided(patch_config(config, callbacks=run.get_child(f"routellm:{decision.choice}")), decision, keys)
+    """Return the config of the chosen model inside a routed run.
+
+    Args:
+        config: That of the routed run.
+        run: The routed run.
+        decision: What chose the model.
+        keys: The keys that steered it.
+        ledger: Hears of the model's runs.
+    """
+    callbacks = run.get_child(f"routellm:{decision.choice}")
+    callbacks.add_handler(ledger, inherit=True)
+    return decided(patch_config(config, callbacks=callbacks), decision, keys)
 
 
 def decided(config: RunnableConfig, decision: RoutingDecision, keys: RoutingKeys) -> RunnableConfig:

@@ -385,6 +385,8 @@ async def test_structured_output_with_the_raw_message(routed):
     assert [chunk["parsed"] for chunk in chunks if "parsed" in chunk][-1] == {"n": 5}
 
 
-def test_a_candidate_without_tools_is_named(make_routed):
-    with pytest.raises(NotImplementedError, match="candidate 'weak', a FakeListChatModel, does not support bind_tools"):
-        make_routed(weak=FakeListChatModel(responses=["x"])).bind_tools([get_weather])
+def test_a_candidate_without_tools_is_named_if_none_has_them(make_routed):
+    plain = FakeListChatModel(responses=["x"])
+    routed = make_routed(strong=plain, weak=plain)
+    with pytest.raises(NotImplementedError, match="candidate 'strong', a FakeListChatModel, does not support bind_tools"):
+        routed.bind_tools([ping])

@@ -116,8 +116,9 @@ def test_a_routed_model_among_the_candidates(strong, weak, router):
 def test_a_plain_runnable_answers_too(make_routed):
     routed = make_routed(strong=RunnableLambda(lambda _: HumanMessage("from a function")))
     assert routed.invoke("hard").text == "from a function"
+    both = make_routed(strong=RunnableLambda(len), weak=RunnableLambda(len))
     with pytest.raises(NotImplementedError, match="candidate 'strong' has no bind_tools: it is a RunnableLambda"):
-        routed.bind_tools([ping])
+        both.bind_tools([ping])
 
 
 def test_models_as_strings(router, server, monkeypatch):
@@ -354,7 +355,7 @@ async def test_the_rate_limiter_of_the_chosen_model_is_asked(make_routed):
 # --- what others ask about it ------------------------------------------------------------------------------------------
 
 
-def test_the_profile_is_what_both_can(make_routed):
+def test_the_profile(make_routed):
     big = {
         "max_input_tokens": 1000,
         "tool_calling": True,
@@ -368,6 +369,7 @@ def test_the_profile_is_what_both_can(make_routed):
         "max_input_tokens": 200,
         "tool_calling": True,
         "structured_output": False,
+        "image_inputs": True,
     }
     assert make_routed(strong=strong).profile is None
     assert make_routed(strong=strong, profile={"max_input_tokens": 5}).profile == {"max_input_tokens": 5}

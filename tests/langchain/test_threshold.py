@@ -165,7 +165,7 @@ def test_a_bad_threshold_is_an_error(routed, threshold):
 
 
 def test_the_keys_are_advertised(routed, make_routed):
-    keys = ["routellm_threshold", "routellm_route", "routellm_session"]
+    keys = ["routellm_threshold", "routellm_route", "routellm_chain", "routellm_session"]
     assert [spec.id for spec in routed.config_specs] == keys
     assert [spec.id for spec in routed.bind_tools([ping]).config_specs] == keys
     assert [spec.id for spec in make_routed(config_prefix="a").config_specs] == [f"a_{key}" for key in keys]
