@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -93,3 +94,100 @@ async def test_scoring_does_not_block_the_event_loop():
     start = asyncio.get_running_loop().time()
     await asyncio.gather(*(routed.ainvoke(f"question {i}") for i in range(5)))
     assert asyncio.get_running_loop().time() - start < 0.8  # one after the other they take 1.0 s
+
+
+# --- a thousand at once ------------------------------------------------------------------------------------------------
+
+
+async def longest_gap(work):
+    """Return the longest time in seconds that the event loop did not come back to a task that only sleeps."""
+    loop = asyncio.get_running_loop()
+    gaps = []
+
+    async def beat():
+        last = loop.time()
+        while True:
+            await asyncio.sleep(0.001)
+            now = loop.time()
+            gaps.append(now - last - 0.001)
+            last = now
+
+    heart = asyncio.create_task(beat())
+    await asyncio.sleep(0.02)
+    await work()
+    await asyncio.sleep(0.005)
+    heart.cancel()
+    return max(gaps)
+
+
+async def paced(calls):
+    """Run the calls concurrently; they begin over a second, so that what is measured is no burst of the calls themselves."""
+
+    async def one(i, call):
+        await asyncio.sleep(i / 1000)
+        await call()
+
+    await asyncio.gather(*(one(i, call) for i, call in enumerate(calls)))
+
+
+async def test_a_thousand_asynchronous_calls_and_the_heartbeat_of_the_event_loop():
+    delays = (0.0, 0.05)
+    models = {name: Echo(model=name, delay_s=delays) for name in ("strong", "weak")}
+    routed = RoutedChatModel(**models, router=FunctionRouter(win_rate, delay_s=delays), threshold=0.5)
+    unscored = routed.with_config(configurable={"routellm_route": "strong"})
+    answered = []
+
+    def config_of(threshold):
+        return {} if threshold is None else {"configurable": {"routellm_threshold": threshold}}
+
+    def routed_call(prompt, threshold):
+        async def call():
+            check(prompt, threshold, await routed.ainvoke(prompt, config_of(threshold)))
+            answered.append(prompt)
+
+        return call
+
+    def unscored_call(prompt):
+        async def call():
+            await unscored.ainvoke(prompt)
+
+        return call
+
+    # The same calls without scoring show what the machine and everything else take of the loop. A busy machine may stop any
+    # run for a while, so the best of a few counts; a scorer on the loop would block it for up to 50 ms in every one of them.
+    blocked = []
+    for attempt in range(4):
+        prompts = [(f"attempt {attempt} question {i}", threshold) for (_, threshold, i) in calls(1000)]
+        control = await longest_gap(lambda given=prompts: paced([unscored_call(prompt) for prompt, _ in given]))
+        measured = await longest_gap(lambda given=prompts: paced([routed_call(*call) for call in given]))
+        blocked.append(measured - control)
+        if min(blocked) <= 0.02:
+            break
+    assert min(blocked) <= 0.02
+    assert len(answered) == 1000 * len(blocked)
+    assert len(routed.engine.router.calls) >= 1000 * len(blocked)
+
+
+async def test_a_thousand_asynchronous_calls_in_one_burst():
+    delays = (0.0, 0.05)
+    routed = RoutedChatModel(
+        strong=Echo(model="strong", delay_s=delays),
+        weak=Echo(model="weak", delay_s=delays),
+        router=AsyncFunctionRouter(win_rate, delay_s=delays),
+        threshold=0.5,
+    )
+
+    async def one(prompt, threshold, i):
+        config = {} if threshold is None else {"configurable": {"routellm_threshold": threshold}}
+        check(prompt, threshold, await routed.ainvoke(prompt, config))
+
+    await asyncio.gather(*(one(*call) for call in calls(1000)))
+    totals = routed.engine.ledger.totals
+    assert sum(one.calls for one in totals.values()) == 1000
+
+
+async def test_the_heartbeat_notices_a_scorer_on_the_event_loop():
+    async def block():
+        time.sleep(0.05)  # noqa: ASYNC251
+
+    assert await longest_gap(lambda: paced([block])) > 0.03
