@@ -20,6 +20,7 @@ from llama_index.core.llms.llm import LLM
 
 from routellm_core.engine import RoutingEngine
 from routellm_core.errors import ConfigurationError
+from routellm_core.ledger import Ledger
 from routellm_llamaindex.metadata import routed_metadata
 from routellm_llamaindex.text import RoutingText
 
@@ -37,6 +38,9 @@ class RoutedBase(FunctionCallingLLM):
     candidates: dict[str, LLM] = Field(description="The models by name, weakest first.")
     engine: RoutingEngine = Field(description="Decides which candidate takes a call.")
     routing_text: RoutingText | None = Field(default=None, description="What decides before the rule what is scored.")
+    fallback: bool = Field(
+        default=False, description="Whether the next candidate takes a call that the chosen one fails."
+    )
     emit_events: bool = Field(default=True, description="Whether every decision is dispatched as an event.")
     context_window: int | None = Field(default=None, description="In tokens; None takes the tightest candidate's.")
     num_output: int | None = Field(default=None, description="In tokens; None takes the tightest candidate's.")
@@ -51,7 +55,14 @@ class RoutedBase(FunctionCallingLLM):
     @property
     def metadata(self) -> LLMMetadata:
         """What LlamaIndex packs prompts for: the window of the candidate with the least room."""
-        return routed_metadata(self.candidates, context_window=self.context_window, num_output=self.num_output)
+        return routed_metadata(
+            self.candidates, self.engine.capabilities, context_window=self.context_window, num_output=self.num_output
+        )
+
+    @property
+    def ledger(self) -> Ledger:
+        """Tokens and money per model, and what the same calls would have cost on the strong model alone."""
+        return self.engine.ledger
 
     @property
     def threshold(self) -> float | None:
@@ -141,6 +152,7 @@ class RoutedBase(FunctionCallingLLM):
             "policy": self.engine.plan.policy.name,
             "threshold": self.threshold,
             "on_router_error": self.engine.plan.on_router_error,
+            "fallback": self.fallback,
             "emit_events": self.emit_events,
             "context_window": self.context_window,
             "num_output": self.num_output,

@@ -1,7 +1,20 @@
-"""The way of every call: decide, make the decision known, call the chosen model, mark what it returns."""
+"""The way of every call: decide, make the decision known, call the chosen model, mark what it returns, enter it in the ledger."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping, Sequence
+import logging
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import contextmanager
+from itertools import chain, islice
 from typing import Any, TypeVar
 
 from llama_index.core.base.llms.types import ChatMessage
@@ -9,79 +22,182 @@ from llama_index.core.llms.llm import LLM
 
 from routellm_core.decision import RoutingDecision, RoutingRequest
 from routellm_llamaindex.base import RoutedBase
-from routellm_llamaindex.capabilities import require_tool_calls
+from routellm_llamaindex.capabilities import count_tokens, has_images, known_capabilities
 from routellm_llamaindex.events import decision_tags, dispatch_decision, with_decision
-from routellm_llamaindex.text import text_to_score
+from routellm_llamaindex.text import first_question, text_to_score
+from routellm_llamaindex.usage import UsageMeter
 
 T = TypeVar("T")
 
+logger = logging.getLogger(__name__)
+
 
 class Delegation(RoutedBase):
-    """Hands a call to the model that the engine chooses for its text.
+    """Hands a call to the model that the engine chooses for it, and to the next one if that fails and `fallback` is set.
 
-    Each of the four ways takes the request, what to do with the chosen model, and whether the call needs tools. Nothing of
-    a call is kept on the object. Streams are routed when the method is called, not when the first chunk is asked for.
+    Each of the four ways takes the request and what to do with the chosen model. Nothing of a call is kept on the object.
+    Streams are routed when the method is called, not when the first chunk is asked for; with `fallback` the first chunk
+    is fetched then, too, as no other model can take over after it.
     """
 
     def _request(
-        self, messages: Callable[[], Sequence[ChatMessage]], variables: Mapping[str, Any] | None = None
+        self,
+        messages: Sequence[ChatMessage] | Callable[[], Sequence[ChatMessage]],
+        variables: Mapping[str, Any] | None = None,
+        *,
+        tools: bool = False,
+        structured_output: bool = False,
     ) -> RoutingRequest:
-        """Describe a call to the engine; see `text_to_score` for the arguments."""
-        return RoutingRequest(text=text_to_score(messages, variables, self.routing_text))
+        """Describe a call to the engine.
 
-    def _call(self, request: RoutingRequest, call: Callable[[LLM], T], *, tools: bool = False) -> T:
-        decision = self._checked(self.engine.decide(request), tools=tools)
-        with self._chosen(decision) as llm:
-            response = call(llm)
-        return with_decision(response, decision.to_dict())
+        Args:
+            messages: Of the call; a function if they cost something to make. Then they are only made if the text to score
+                cannot be known without them, and neither images nor tokens are looked for.
+            variables: The template variables; None if the call came without a template, as a turn of a conversation.
+            tools: Whether it offers tools.
+            structured_output: Whether the answer must follow a schema.
+        """
+        if callable(messages):
+            text, known = text_to_score(messages, variables, self.routing_text), []
+        else:
+            known = list(messages)
+            text = text_to_score(lambda: known, variables, self.routing_text)
+        capabilities = known_capabilities(self.candidates, self.engine.capabilities)
+        windows = [able.context_window for able in capabilities.values() if able.context_window is not None]
+        sticky = self.engine.sticky
+        return RoutingRequest(
+            text=text,
+            conversation=first_question(known) if sticky and variables is None else None,
+            tools=tools,
+            images=has_images(known),
+            structured_output=structured_output,
+            tokens=count_tokens(known, window=None if sticky else min(windows)) if sticky or windows else None,
+            capabilities=capabilities,
+        )
 
-    async def _acall(self, request: RoutingRequest, call: Callable[[LLM], Awaitable[T]], *, tools: bool = False) -> T:
-        decision = self._checked(await self.engine.adecide(request), tools=tools)
-        with self._chosen(decision) as llm:
-            response = await call(llm)
-        return with_decision(response, decision.to_dict())
+    def _call(self, request: RoutingRequest, call: Callable[[LLM], T]) -> T:
+        decision = self.engine.decide(request)
+        while True:
+            meter = UsageMeter()
+            try:
+                with self._attempt(decision, meter) as llm:
+                    response = call(llm)
+                break
+            except Exception as error:
+                following = self._after_failure(decision, error)
+                if following is None:
+                    raise
+                decision = following
+        return self._answered(decision, meter, response)
 
-    def _stream(
-        self, request: RoutingRequest, call: Callable[[LLM], Iterator[T]], *, tools: bool = False
-    ) -> Generator[T, None, None]:
-        decision = self._checked(self.engine.decide(request), tools=tools)
-        with self._chosen(decision) as llm:
-            stream = call(llm)
-        return _marked(stream, decision.to_dict())
+    async def _acall(self, request: RoutingRequest, call: Callable[[LLM], Awaitable[T]]) -> T:
+        decision = await self.engine.adecide(request)
+        while True:
+            meter = UsageMeter()
+            try:
+                with self._attempt(decision, meter) as llm:
+                    response = await call(llm)
+                break
+            except Exception as error:
+                following = self._after_failure(decision, error)
+                if following is None:
+                    raise
+                decision = following
+        return self._answered(decision, meter, response)
+
+    def _stream(self, request: RoutingRequest, call: Callable[[LLM], Iterable[T]]) -> Generator[T, None, None]:
+        decision = self.engine.decide(request)
+        while True:
+            meter = UsageMeter()
+            try:
+                with self._attempt(decision, meter) as llm:
+                    stream = iter(call(llm))
+                    begun = list(islice(stream, 1)) if self.fallback else []
+                break
+            except Exception as error:
+                following = self._after_failure(decision, error)
+                if following is None:
+                    raise
+                decision = following
+        return self._marked(begun, stream, decision, meter)
 
     async def _astream(
-        self, request: RoutingRequest, call: Callable[[LLM], Awaitable[AsyncIterator[T]]], *, tools: bool = False
+        self, request: RoutingRequest, call: Callable[[LLM], Awaitable[AsyncIterable[T]]]
     ) -> AsyncGenerator[T, None]:
-        decision = self._checked(await self.engine.adecide(request), tools=tools)
-        with self._chosen(decision) as llm:
-            stream = await call(llm)
-        return _amarked(stream, decision.to_dict())
-
-    def _checked(self, decision: RoutingDecision, *, tools: bool) -> RoutingDecision:
-        return require_tool_calls(decision, self.candidates) if tools else decision
+        decision = await self.engine.adecide(request)
+        while True:
+            meter = UsageMeter()
+            try:
+                with self._attempt(decision, meter) as llm:
+                    stream = aiter(await call(llm))
+                    begun = await _one(stream) if self.fallback else []
+                break
+            except Exception as error:
+                following = self._after_failure(decision, error)
+                if following is None:
+                    raise
+                decision = following
+        return self._amarked(begun, stream, decision, meter)
 
     @contextmanager
-    def _chosen(self, decision: RoutingDecision) -> Iterator[LLM]:
+    def _attempt(self, decision: RoutingDecision, meter: UsageMeter) -> Iterator[LLM]:
         llm = self.candidates[decision.choice]
         if self.emit_events:
             dispatch_decision(decision, llm.metadata.model_name)
-        with decision_tags(decision):
+        with decision_tags(decision), meter.listening():
             yield llm
 
+    def _after_failure(self, decision: RoutingDecision, error: Exception) -> RoutingDecision | None:
+        """Enter the failure in the ledger, and return the decision that follows it; None if there is none."""
+        self.engine.record(decision, error=error)
+        following = self.engine.fall_back(decision, error) if self.fallback else None
+        if following is not None:
+            logger.warning("%s; the call goes to %r (fallback)", following.explanation, following.choice)
+        return following
 
-def _marked(stream: Iterator[T], record: dict[str, Any]) -> Generator[T, None, None]:
+    def _answered(self, decision: RoutingDecision, meter: UsageMeter, response: T) -> T:
+        meter.read(response)
+        self.engine.record(decision, meter.usage)
+        return with_decision(response, decision.to_dict())
+
+    def _marked(
+        self, begun: list[T], stream: Iterator[T], decision: RoutingDecision, meter: UsageMeter
+    ) -> Generator[T, None, None]:
+        record, failure = decision.to_dict(), None
+        try:
+            for chunk in chain(begun, meter.over(stream)):
+                meter.read(chunk)
+                yield with_decision(chunk, record)
+        except Exception as error:
+            failure = error
+            raise
+        finally:
+            self.engine.record(decision, meter.usage, error=failure)
+            if isinstance(stream, Generator):
+                stream.close()
+
+    async def _amarked(
+        self, begun: list[T], stream: AsyncIterator[T], decision: RoutingDecision, meter: UsageMeter
+    ) -> AsyncGenerator[T, None]:
+        record, failure = decision.to_dict(), None
+        try:
+            for chunk in begun:
+                meter.read(chunk)
+                yield with_decision(chunk, record)
+            async for chunk in meter.aover(stream):
+                yield with_decision(chunk, record)
+        except Exception as error:
+            failure = error
+            raise
+        finally:
+            self.engine.record(decision, meter.usage, error=failure)
+            if isinstance(stream, AsyncGenerator):
+                await stream.aclose()
+
+
+async def _one(stream: AsyncIterator[T]) -> list[T]:
+    """Return the first item of a stream in a list, which is empty if there is none."""
     try:
-        for chunk in stream:
-            yield with_decision(chunk, record)
-    finally:
-        if isinstance(stream, Generator):
-            stream.close()
-
-
-async def _amarked(stream: AsyncIterator[T], record: dict[str, Any]) -> AsyncGenerator[T, None]:
-    try:
-        async for chunk in stream:
-            yield with_decision(chunk, record)
-    finally:
-        if isinstance(stream, AsyncGenerator):
-            await stream.aclose()
+        return [await anext(stream)]
+    except StopAsyncIteration:
+        return []

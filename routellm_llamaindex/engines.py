@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict, Unpack
 
+from routellm_core.constraints import Capabilities
 from routellm_core.engine import RoutingEngine
 from routellm_core.errors import ConfigurationError
 from routellm_core.plan import OnRouterError
 from routellm_core.policies import Policy
+from routellm_core.pricing import Price
 from routellm_core.routers.base import Router
 
 
@@ -16,8 +18,11 @@ class EngineOptions(TypedDict, total=False):
     router: Router | str | None
     threshold: float | None
     policy: str | Policy | None
-    prices: Mapping[str, float] | None
+    prices: Mapping[str, Price | float | Mapping[str, Any]] | None
+    capabilities: Mapping[str, Capabilities] | None
     references: Mapping[str, str] | None
+    tools_route: str | None
+    sticky: bool | None
     on_router_error: OnRouterError | None
     score_timeout_s: float | None
 
@@ -42,8 +47,8 @@ def make_engine(
         raise ConfigurationError(f"engine must be a RoutingEngine, not {type(engine).__name__}")
     if given:
         raise ConfigurationError(f"engine= already says what {', '.join(given)} would: give the one or the other")
-    if candidates is not None and set(engine.candidates) != set(candidates):
+    if candidates is not None and set(engine.models) != set(candidates):
         raise ConfigurationError(
-            f"the engine chooses among {', '.join(engine.candidates)}, and the models are {', '.join(candidates)}"
+            f"the engine chooses among {', '.join(engine.models)}, and the models are {', '.join(candidates)}"
         )
     return engine

@@ -1,7 +1,8 @@
 """`RoutedLLM`: two or more LlamaIndex models behind the interface of one."""
 
+import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from llama_index.core.base.llms.types import (
     ChatMessage,
@@ -16,26 +17,35 @@ from llama_index.core.base.llms.types import (
 from llama_index.core.callbacks import CallbackManager
 from llama_index.core.llms.llm import LLM
 
+from routellm_core.config import load_config
+from routellm_core.constraints import Capabilities
 from routellm_core.decision import RoutingDecision, RoutingRequest
 from routellm_core.engine import RoutingEngine
 from routellm_core.errors import ConfigurationError
 from routellm_core.plan import PAIR, OnRouterError
 from routellm_core.policies import Policy
+from routellm_core.pricing import Price
 from routellm_core.routers.base import Router
+from routellm_llamaindex.capabilities import check_tools
 from routellm_llamaindex.engines import make_engine
 from routellm_llamaindex.metadata import warn_of_default_window
+from routellm_llamaindex.models import open_models
 from routellm_llamaindex.prompts import PromptRouting
 from routellm_llamaindex.text import RoutingText
 from routellm_llamaindex.tools import ToolRouting
+
+_BESIDES_ENGINE = frozenset(
+    ("fallback", "routing_text", "emit_events", "context_window", "num_output", "callback_manager")
+)
 
 
 class RoutedLLM(PromptRouting, ToolRouting):
     """An LLM that sends each call to the strong or the weak model, or to one of many, by what the call asks.
 
     Every response carries the decision in `additional_kwargs["routellm"]`, every chunk of a stream too; query engines,
-    which return text, and agents show it as a `RoutingDecisionEvent`. `routing(threshold=..., route=...)` of the core
-    reaches the calls inside them. What is scored is described in `routellm_llamaindex.text`. Calls with tools go only to
-    models that can call tools. Retries, rate limits, system prompts and output parsers belong to the models.
+    which return text, and agents show it as a `RoutingDecisionEvent`. `routing(threshold=..., route=..., chain=...,
+    session=...)` of the core reaches the calls inside them. `ledger` adds up tokens and costs. What is scored is described in
+    `routellm_llamaindex.text`. Retries, rate limits, system prompts and output parsers belong to the models.
 
     Args:
         strong: The model for hard calls; goes with `weak`.
@@ -45,12 +55,19 @@ class RoutedLLM(PromptRouting, ToolRouting):
         threshold: In [0, 1]; higher sends fewer calls to strong. None takes the router's calibrated value for a
             strong fraction of 0.5.
         policy: How scores become a choice; None takes the engine's default.
-        prices: The price of each candidate, in any one unit.
+        prices: The price of each candidate: a `Price`, its fields, or one number, in US dollars per million tokens.
+        capabilities: What a candidate can take; what is left out is read from the model's metadata: tools, and a context window
+            other than LlamaIndex's default. A call never goes to a candidate that cannot take it.
         references: Which model of the router stands for each candidate.
+        tools_route: The candidate that takes every call with tools it can take; None routes them like others.
+        sticky: Keep a conversation on its model: by `routing(session=...)`, else by its first user message. Calls that come
+            with a template, as those of query engines, belong to no conversation but the former.
         on_router_error: Where calls go that could not be scored: "strong", "weak" or "raise"; None takes the
             engine's default, "strong".
         score_timeout_s: How long a call waits for its score; None waits.
         engine: A `RoutingEngine` instead of all arguments from `router` on.
+        fallback: Whether a call whose model raises goes to the next candidate that can take it, as a new decision; a stream
+            only before its first chunk, which is then fetched when the stream is asked for.
         routing_text: A function of the messages and the template variables that returns the text to score, or None
             for the rule.
         emit_events: Whether every decision is dispatched as a `RoutingDecisionEvent`.
@@ -79,11 +96,15 @@ class RoutedLLM(PromptRouting, ToolRouting):
         router: Router | str | None = None,
         threshold: float | None = None,
         policy: str | Policy | None = None,
-        prices: Mapping[str, float] | None = None,
+        prices: Mapping[str, Price | float | Mapping[str, Any]] | None = None,
+        capabilities: Mapping[str, Capabilities] | None = None,
         references: Mapping[str, str] | None = None,
+        tools_route: str | None = None,
+        sticky: bool = False,
         on_router_error: OnRouterError | None = None,
         score_timeout_s: float | None = None,
         engine: RoutingEngine | None = None,
+        fallback: bool = False,
         routing_text: RoutingText | None = None,
         emit_events: bool = True,
         context_window: int | None = None,
@@ -108,20 +129,54 @@ class RoutedLLM(PromptRouting, ToolRouting):
                 threshold=threshold,
                 policy=policy,
                 prices=prices,
+                capabilities=capabilities,
                 references=references,
+                tools_route=tools_route,
+                sticky=sticky or None,
                 on_router_error=on_router_error,
                 score_timeout_s=score_timeout_s,
             ),
+            fallback=fallback,
             routing_text=routing_text,
             emit_events=emit_events,
             context_window=context_window,
             num_output=num_output,
             callback_manager=callback_manager or CallbackManager([]),
         )
+        check_tools(models, self.engine.capabilities)
         self._hand_on(self.callback_manager, None)
         self._constructed = True
         if context_window is None:
-            warn_of_default_window(models)
+            warn_of_default_window(models, self.engine.capabilities)
+
+    @classmethod
+    def from_config(
+        cls, path: str | os.PathLike[str], *, chain: str, models: Mapping[str, LLM] | None = None, **options: Any
+    ) -> Self:
+        """Make a routed LLM from a configuration file, the same as for `routellm_langchain.RoutedChatModel`.
+
+        Its candidates are the models of every chain, so that `routing(chain=...)` can choose another one for a block.
+
+        Args:
+            path: The YAML file; `routellm_core.config` describes it.
+            chain: The chain that calls take which name none.
+            models: Models by their names in the file. Those that are missing are made from `provider`, `model` and
+                `arguments`; the integration package of that provider must be installed.
+            **options: `fallback`, `routing_text`, `emit_events`, `context_window`, `num_output` and `callback_manager`,
+                as in the constructor.
+
+        Raises:
+            ConfigurationError: If the file, a model or an option is wrong; names the line and the key.
+            MissingDependencyError: If the integration package of a provider is not installed.
+        """
+        refused = sorted(options.keys() - _BESIDES_ENGINE)
+        if refused:
+            raise ConfigurationError(
+                f"from_config does not take {', '.join(refused)}: the file says it. It takes models, "
+                f"{', '.join(sorted(_BESIDES_ENGINE))}"
+            )
+        config = load_config(path)
+        return cls(candidates=open_models(config, models or {}), engine=config.engine(chain), **options)
 
     def decide(self, prompt: str | ChatMessage | Sequence[ChatMessage]) -> RoutingDecision:
         """Decide where a call would go, without calling any model; blocks while the router scores.
@@ -178,8 +233,8 @@ class RoutedLLM(PromptRouting, ToolRouting):
     def _asked(self, prompt: str | ChatMessage | Sequence[ChatMessage]) -> RoutingRequest:
         if isinstance(prompt, str):
             prompt = ChatMessage(role=MessageRole.USER, content=prompt)
-        messages = [prompt] if isinstance(prompt, ChatMessage) else prompt
-        return self._request(lambda: messages)
+            return self._request([prompt], {})  # a text is no turn of a conversation
+        return self._request([prompt] if isinstance(prompt, ChatMessage) else prompt)
 
 
 def _models(strong: LLM | None, weak: LLM | None, candidates: Mapping[str, LLM] | None) -> dict[str, LLM]:

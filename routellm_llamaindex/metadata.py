@@ -1,21 +1,22 @@
-"""What a routed model says of itself to LlamaIndex, and which candidates can call tools."""
+"""What a routed model says of itself to LlamaIndex."""
 
 import warnings
 from collections.abc import Mapping
 
 from llama_index.core.base.llms.types import LLMMetadata, MessageRole
 from llama_index.core.constants import DEFAULT_CONTEXT_WINDOW, DEFAULT_NUM_OUTPUTS
-from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import LLM
 
-
-def calls_tools(llm: LLM) -> bool:
-    """Return whether tools can be given to this model: its class must have the methods, and its metadata say so."""
-    return isinstance(llm, FunctionCallingLLM) and llm.metadata.is_function_calling_model
+from routellm_core.constraints import Capabilities, combined_capabilities
+from routellm_llamaindex.capabilities import known_capabilities
 
 
 def routed_metadata(
-    candidates: Mapping[str, LLM], *, context_window: int | None = None, num_output: int | None = None
+    candidates: Mapping[str, LLM],
+    given: Mapping[str, Capabilities],
+    *,
+    context_window: int | None = None,
+    num_output: int | None = None,
 ) -> LLMMetadata:
     """Describe a set of candidates as one model.
 
@@ -24,10 +25,12 @@ def routed_metadata(
 
     Args:
         candidates: The models by name, weakest first.
+        given: What was said about them in arguments or in the configuration; wins over their own metadata.
         context_window: In tokens; None takes the rule.
         num_output: In tokens; None takes the rule.
     """
-    known = [llm.metadata for llm in candidates.values()]
+    able = known_capabilities(candidates, given)
+    known = [_with_window(llm.metadata, able[name].context_window) for name, llm in candidates.items()]
     tightest = min(known, key=_room)
     roles = {metadata.system_role for metadata in known}
     return LLMMetadata(
@@ -35,16 +38,17 @@ def routed_metadata(
         num_output=tightest.num_output if num_output is None else num_output,
         # Every LLM has chat(): it converts by its own template where the model only completes.
         is_chat_model=True,
-        is_function_calling_model=any(calls_tools(llm) for llm in candidates.values()),
+        is_function_calling_model=combined_capabilities(able.values()).tools is True,
         model_name=f"routellm({'|'.join(metadata.model_name for metadata in reversed(known))})",
         # Chat engines write the role into messages before anyone knows who reads them; user is the one all accept.
         system_role=roles.pop() if len(roles) == 1 else MessageRole.USER,
     )
 
 
-def warn_of_default_window(candidates: Mapping[str, LLM]) -> None:
+def warn_of_default_window(candidates: Mapping[str, LLM], given: Mapping[str, Capabilities]) -> None:
     """Warn if a window that looks like LlamaIndex's default, so probably never set, limits the other candidates."""
-    windows = {name: llm.metadata.context_window for name, llm in candidates.items()}
+    able = known_capabilities(candidates, given)
+    windows = {name: able[name].context_window or llm.metadata.context_window for name, llm in candidates.items()}
     if max(windows.values()) <= DEFAULT_CONTEXT_WINDOW:
         return
     unset = [name for name, window in windows.items() if window == DEFAULT_CONTEXT_WINDOW]
@@ -55,6 +59,10 @@ def warn_of_default_window(candidates: Mapping[str, LLM]) -> None:
             "or on RoutedLLM",
             stacklevel=3,
         )
+
+
+def _with_window(metadata: LLMMetadata, window: int | None) -> LLMMetadata:
+    return metadata if window is None else metadata.model_copy(update={"context_window": window})
 
 
 def _room(metadata: LLMMetadata) -> int:

@@ -7,6 +7,7 @@ output hold. What query engines call is here, and here alone the question is kno
 from collections.abc import AsyncGenerator, Generator
 from typing import Any
 
+from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.llms.llm import LLM
 from llama_index.core.program.utils import FlexibleModel
 from llama_index.core.prompts import BasePromptTemplate, PromptTemplate, SelectorPromptTemplate
@@ -48,7 +49,7 @@ class PromptRouting(Delegation):
             result: Model = llm.structured_predict(output_cls, _own(prompt), _own_kwargs(llm_kwargs), **prompt_args)
             return result
 
-        return self._call(self._question(prompt, prompt_args), call)
+        return self._call(self._question(prompt, prompt_args, structured_output=True), call)
 
     async def astructured_predict(
         self,
@@ -65,7 +66,7 @@ class PromptRouting(Delegation):
             )
             return result
 
-        return await self._acall(self._question(prompt, prompt_args), call)
+        return await self._acall(self._question(prompt, prompt_args, structured_output=True), call)
 
     def stream_structured_predict(
         self,
@@ -79,7 +80,7 @@ class PromptRouting(Delegation):
         def call(llm: LLM) -> Generator[Model | FlexibleModel, None, None]:
             return llm.stream_structured_predict(output_cls, _own(prompt), _own_kwargs(llm_kwargs), **prompt_args)
 
-        return self._stream(self._question(prompt, prompt_args), call)
+        return self._stream(self._question(prompt, prompt_args, structured_output=True), call)
 
     async def astream_structured_predict(
         self,
@@ -95,11 +96,20 @@ class PromptRouting(Delegation):
                 output_cls, _own(prompt), _own_kwargs(llm_kwargs), **prompt_args
             )
 
-        return await self._astream(self._question(prompt, prompt_args), call)
+        return await self._astream(self._question(prompt, prompt_args, structured_output=True), call)
 
-    def _question(self, prompt: BasePromptTemplate, prompt_args: dict[str, Any]) -> RoutingRequest:
+    def _question(
+        self, prompt: BasePromptTemplate, prompt_args: dict[str, Any], *, structured_output: bool = False
+    ) -> RoutingRequest:
+        def messages() -> list[ChatMessage]:
+            return prompt.format_messages(llm=self, **prompt_args)
+
+        # A function of the user's may fetch something, so it is not called once more than the model calls it.
+        costly = bool(prompt.function_mappings)
         return self._request(
-            lambda: prompt.format_messages(llm=self, **prompt_args), variables={**prompt.kwargs, **prompt_args}
+            messages if costly else messages(),
+            {**prompt.kwargs, **prompt_args},
+            structured_output=structured_output,
         )
 
 

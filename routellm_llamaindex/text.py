@@ -64,6 +64,11 @@ def text_to_score(
     return _question_among(messages())
 
 
+def first_question(messages: Sequence[ChatMessage]) -> str | None:
+    """Return the first user message, by which a conversation is known again; None if there is none with text."""
+    return next((_unwrapped(m.content) for m in messages if m.role == MessageRole.USER and m.content), None)
+
+
 def _question_among(messages: Sequence[ChatMessage]) -> str:
     for position in range(len(messages) - 1, -1, -1):
         message = messages[position]

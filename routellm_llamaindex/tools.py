@@ -19,7 +19,6 @@ from routellm_core.decision import RoutingRequest
 from routellm_core.errors import RoutingError
 from routellm_llamaindex.delegation import Delegation
 from routellm_llamaindex.events import take_decision
-from routellm_llamaindex.metadata import calls_tools
 
 _dispatcher = get_dispatcher(__name__)
 
@@ -48,7 +47,7 @@ class ToolRouting(Delegation):
         def call(llm: LLM) -> ChatResponse:
             return _tool_caller(llm).chat_with_tools(tools, user_msg, _own(chat_history), **options)
 
-        return self._call(self._request_with(user_msg, chat_history), call, tools=True)
+        return self._call(self._request_with(user_msg, chat_history), call)
 
     @_dispatcher.span
     async def achat_with_tools(
@@ -67,7 +66,7 @@ class ToolRouting(Delegation):
         async def call(llm: LLM) -> ChatResponse:
             return await _tool_caller(llm).achat_with_tools(tools, user_msg, _own(chat_history), **options)
 
-        return await self._acall(self._request_with(user_msg, chat_history), call, tools=True)
+        return await self._acall(self._request_with(user_msg, chat_history), call)
 
     @_dispatcher.span
     def stream_chat_with_tools(
@@ -86,7 +85,7 @@ class ToolRouting(Delegation):
         def call(llm: LLM) -> ChatResponseGen:
             return _tool_caller(llm).stream_chat_with_tools(tools, user_msg, _own(chat_history), **options)
 
-        return self._stream(self._request_with(user_msg, chat_history), call, tools=True)
+        return self._stream(self._request_with(user_msg, chat_history), call)
 
     @_dispatcher.span
     async def astream_chat_with_tools(
@@ -105,7 +104,7 @@ class ToolRouting(Delegation):
         async def call(llm: LLM) -> ChatResponseAsyncGen:
             return await _tool_caller(llm).astream_chat_with_tools(tools, user_msg, _own(chat_history), **options)
 
-        return await self._astream(self._request_with(user_msg, chat_history), call, tools=True)
+        return await self._astream(self._request_with(user_msg, chat_history), call)
 
     def get_tool_calls_from_response(
         self,
@@ -127,7 +126,7 @@ class ToolRouting(Delegation):
         choice, response = take_decision(response)
         author = None if choice is None else self.candidates.get(choice)
         possible = reversed(self.candidates.values()) if author is None else [author]
-        readers = [_tool_caller(llm) for llm in possible if calls_tools(llm)]
+        readers = [llm for llm in possible if isinstance(llm, FunctionCallingLLM)]
         if len(readers) == 1:
             return readers[0].get_tool_calls_from_response(response, error_on_no_tool_call=error_on_no_tool_call)
         failures: list[Exception] = []
@@ -158,7 +157,7 @@ class ToolRouting(Delegation):
             messages.append(ChatMessage(role=MessageRole.USER, content=user_msg))
         elif user_msg is not None:
             messages.append(user_msg)
-        return self._request(lambda: messages)
+        return self._request(messages, tools=True)
 
 
 def _tool_caller(llm: LLM) -> FunctionCallingLLM:

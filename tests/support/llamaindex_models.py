@@ -35,6 +35,9 @@ class ToolLLM(FunctionCallingLLM):
     arguments: dict[str, Any] = Field(default={"a": 6, "b": 7})
     react: bool = False
     delay_s: float = 0.0
+    usage: dict[str, Any] | None = None
+    error: Exception | None = None
+    fails_after: int = 0
     key: str = "sk-very-secret"
 
     _seen: list[list[ChatMessage]] = PrivateAttr(default_factory=list)
@@ -77,6 +80,7 @@ class ToolLLM(FunctionCallingLLM):
     def _answer(self, messages: Sequence[ChatMessage], tools: Sequence[Any] = (), **kwargs: Any) -> ChatMessage:
         self._seen.append(list(messages))
         self._given.append(kwargs)
+        self._fail_at(0)
         if tools and not any(message.role == MessageRole.TOOL for message in messages):
             return self.tool_call(tools[0].metadata.name)
         if self.react:
@@ -84,18 +88,25 @@ class ToolLLM(FunctionCallingLLM):
             return ChatMessage(role=MessageRole.ASSISTANT, content=REACT_STEPS[observed])
         return ChatMessage(role=MessageRole.ASSISTANT, content=f"{self.label} says hi")
 
+    def _fail_at(self, chunks: int) -> None:
+        if self.error is not None and chunks == self.fails_after:
+            raise self.error
+
+    def _raw(self) -> dict[str, Any] | None:
+        return None if self.usage is None else {"usage": self.usage}
+
     def tool_call(self, name: str) -> ChatMessage:
         selection = ToolSelection(tool_id="call-1", tool_name=name, tool_kwargs=self.arguments)
         return ChatMessage(role=MessageRole.ASSISTANT, additional_kwargs={"tool_calls": [selection]})
 
     @llm_chat_callback()
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
-        return ChatResponse(message=self._answer(messages, **kwargs))
+        return ChatResponse(message=self._answer(messages, **kwargs), raw=self._raw())
 
     @llm_chat_callback()
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         await asyncio.sleep(random.uniform(0, self.delay_s))
-        return ChatResponse(message=self._answer(messages, **kwargs))
+        return ChatResponse(message=self._answer(messages, **kwargs), raw=self._raw())
 
     @llm_chat_callback()
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> Any:
@@ -103,8 +114,11 @@ class ToolLLM(FunctionCallingLLM):
 
         def gen() -> Any:
             try:
-                for word in (message.content or "").split() or [""]:
+                for number, word in enumerate((message.content or "").split() or [""], 1):
                     yield ChatResponse(message=message, delta=f"{word} ")
+                    self._fail_at(number)
+                if self.usage is not None:  # as OpenAI's last chunk, which has nothing else
+                    yield ChatResponse(message=message, delta="", raw=self._raw())
             finally:
                 self._closed.append("stream_chat")
 
@@ -116,8 +130,11 @@ class ToolLLM(FunctionCallingLLM):
 
         async def gen() -> Any:
             try:
-                for word in (message.content or "").split() or [""]:
+                for number, word in enumerate((message.content or "").split() or [""], 1):
                     yield ChatResponse(message=message, delta=f"{word} ")
+                    self._fail_at(number)
+                if self.usage is not None:  # as OpenAI's last chunk, which has nothing else
+                    yield ChatResponse(message=message, delta="", raw=self._raw())
             finally:
                 self._closed.append("astream_chat")
 
@@ -125,11 +142,11 @@ class ToolLLM(FunctionCallingLLM):
 
     @llm_completion_callback()
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
-        return CompletionResponse(text=self._complete(prompt))
+        return CompletionResponse(text=self._complete(prompt), raw=self._raw())
 
     @llm_completion_callback()
     async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
-        return CompletionResponse(text=self._complete(prompt))
+        return CompletionResponse(text=self._complete(prompt), raw=self._raw())
 
     @llm_completion_callback()
     def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Any:
@@ -137,7 +154,7 @@ class ToolLLM(FunctionCallingLLM):
 
         def gen() -> Any:
             for word in text.split():
-                yield CompletionResponse(text=text, delta=f"{word} ")
+                yield CompletionResponse(text=text, delta=f"{word} ", raw=self._raw())
 
         return gen()
 
@@ -147,12 +164,13 @@ class ToolLLM(FunctionCallingLLM):
 
         async def gen() -> Any:
             for word in text.split():
-                yield CompletionResponse(text=text, delta=f"{word} ")
+                yield CompletionResponse(text=text, delta=f"{word} ", raw=self._raw())
 
         return gen()
 
     def _complete(self, prompt: str) -> str:
         self._seen.append([ChatMessage(role=MessageRole.USER, content=prompt)])
+        self._fail_at(0)
         return f"{self.label} says hi"
 
     def _prepare_chat_with_tools(
@@ -204,6 +222,7 @@ class PlainLLM(CustomLLM):
     window: int = 8000
     output: int = 256
     reply: str | None = None
+    usage: dict[str, Any] | None = None
 
     _seen: list[str] = PrivateAttr(default_factory=list)
 
@@ -222,7 +241,7 @@ class PlainLLM(CustomLLM):
     @llm_completion_callback()
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
         self._seen.append(prompt if formatted else self.completion_to_prompt(prompt))
-        return CompletionResponse(text=self.reply or f"{self.label} says hi")
+        return CompletionResponse(text=self.reply or f"{self.label} says hi", raw={"usage": self.usage})
 
     @llm_completion_callback()
     def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Any:
