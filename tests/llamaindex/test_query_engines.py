@@ -96,8 +96,8 @@ async def test_routing_block_reaches_into_engines(pair, use_async: bool) -> None
 
 
 async def test_concurrent_queries_keep_their_own_decision() -> None:
-    """300 aquery calls with mixed thresholds and random delays: each is answered by the model its own question asks for."""
-    router = FunctionRouter(lambda prompt: int(prompt.split()[1]) / 300, delay_s=(0.0, 0.005))
+    """500 aquery calls with mixed thresholds and random delays: each is answered by the model its own question asks for."""
+    router = FunctionRouter(lambda prompt: int(prompt.split()[1]) / 500, delay_s=(0.0, 0.005))
     strong, weak = ToolLLM("big", delay_s=0.02), ToolLLM("small", delay_s=0.02)
     llm = RoutedLLM(strong=strong, weak=weak, router=router, threshold=0.5)
     engine = index().as_query_engine(llm=llm)
@@ -112,10 +112,10 @@ async def test_concurrent_queries_keep_their_own_decision() -> None:
         else:
             with routing(threshold=0.2):
                 answer, threshold = await engine.aquery(f"question {number} please"), 0.2
-        assert str(answer) == f"{'big' if number / 300 >= threshold else 'small'} says hi", number
+        assert str(answer) == f"{'big' if number / 500 >= threshold else 'small'} says hi", number
 
-    await asyncio.gather(*(query(number) for number in range(300)))
-    assert len(strong.seen) + len(weak.seen) == 300
+    await asyncio.gather(*(query(number) for number in range(500)))
+    assert len(strong.seen) + len(weak.seen) == 500
 
 
 # --- paths of their own ----------------------------------------------------------------------------------------------

@@ -1,0 +1,68 @@
+"""Sticky conversations: by the session of the block, else by the first user message."""
+
+from typing import Any
+
+import pytest
+from llama_index.core import SummaryIndex
+from llama_index.core.base.llms.types import ChatMessage, MessageRole
+from llama_index.core.chat_engine import SimpleChatEngine
+from llama_index.core.memory import ChatMemoryBuffer
+from llama_index.core.schema import TextNode
+
+from routellm_core import routing
+
+
+def turns(*texts: str) -> list[ChatMessage]:
+    roles = (MessageRole.USER, MessageRole.ASSISTANT)
+    return [ChatMessage(role=roles[number % 2], content=text) for number, text in enumerate(texts)]
+
+
+def record_of(response: Any) -> dict[str, Any]:
+    return response.additional_kwargs["routellm"]
+
+
+def test_a_conversation_is_known_by_its_first_message(make_pair) -> None:
+    llm = make_pair(sticky=True).llm
+    assert record_of(llm.chat(turns("a hard start")))["choice"] == "strong"
+    record = record_of(llm.chat(turns("a hard start", "yes", "an easy end")))
+    assert (record["choice"], record["reason"]) == ("strong", "session")
+    assert record_of(llm.chat(turns("another start", "yes", "an easy end")))["choice"] == "weak"
+
+
+def test_the_session_of_the_block_wins(make_pair) -> None:
+    llm = make_pair(sticky=True).llm
+    with routing(session="one"):
+        assert record_of(llm.chat(turns("hard")))["choice"] == "strong"
+        assert llm.complete("easy").additional_kwargs["routellm"]["reason"] == "session"
+    with routing(session="two"):
+        assert record_of(llm.chat(turns("hard", "yes", "easy")))["choice"] == "weak"
+
+
+async def test_texts_and_queries_belong_to_no_conversation(make_pair) -> None:
+    llm = make_pair(sticky=True).llm
+    engine = SummaryIndex(nodes=[TextNode(text="Talc.")]).as_query_engine(llm=llm)
+    for question, label in (("hard?", "big"), ("easy?", "small"), ("hard?", "big")):
+        assert str(await engine.aquery(question)) == f"{label} says hi"
+    with routing(session="one"):
+        assert [str(await engine.aquery(question)) for question in ("hard?", "easy?")] == ["big says hi"] * 2
+
+
+@pytest.mark.parametrize(("sticky", "labels"), [(True, ["big", "big"]), (False, ["big", "small"])])
+def test_a_chat_engine_stays_on_its_model(make_pair, sticky: bool, labels: list[str]) -> None:
+    memory = ChatMemoryBuffer.from_defaults(token_limit=3000)
+    engine = SimpleChatEngine.from_defaults(llm=make_pair(sticky=sticky).llm, memory=memory)
+    assert [str(engine.chat(text)) for text in ("hard", "easy")] == [f"{label} says hi" for label in labels]
+
+
+def test_it_moves_where_that_pays_for_the_cold_cache(make_pair) -> None:
+    prices = {"weak": {"input": 1, "output": 4}, "strong": {"input": 5, "output": 20, "cached_input": 0.5}}
+    llm = make_pair(sticky=True, prices=prices).llm
+    llm.chat(turns("a hard start"))
+    record = record_of(llm.chat(turns("a hard start", "yes", "easy")))
+    # With the prices and the tokens known, the short prompt's warm cache does not pay for the strong model.
+    assert (record["choice"], record["reason"]) == ("weak", "policy")
+    long = "a hard start " * 2000
+    llm.chat(turns(long))
+    record = record_of(llm.with_threshold(0.11).chat(turns(long, "yes", "easy")))
+    assert (record["choice"], record["reason"]) == ("strong", "session")
+    assert record["threshold"] < 0.1
