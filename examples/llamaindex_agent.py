@@ -11,7 +11,7 @@ import asyncio
 import os
 import sys
 
-from llama_index.core.agent.workflow import FunctionAgent
+from llama_index.core.agent.workflow import AgentOutput, FunctionAgent
 from llama_index.llms.openai_like import OpenAILike
 
 from routellm_llamaindex import RoutedLLM
@@ -61,7 +61,7 @@ def height_of(building: str) -> str:
 async def main() -> None:
     llm = open_routed()
     for question in QUESTIONS:
-        response = await FunctionAgent(tools=[height_of], llm=llm).run(question)
+        response: AgentOutput = await FunctionAgent(tools=[height_of], llm=llm).run(question)
         print(f"> {question}\n{response}\n  tools: {[call.tool_name for call in response.tool_calls]}\n")
     for model, totals in llm.ledger.totals.items():
         print(f"{model}: {totals.calls} calls, {totals.failures} failures")

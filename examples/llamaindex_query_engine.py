@@ -14,8 +14,7 @@ from llama_index.core import VectorStoreIndex
 from llama_index.core.schema import TextNode
 from llama_index.llms.openai_like import OpenAILike
 
-from routellm_llamaindex import RoutedLLM
-from routellm_llamaindex.embedding import BundledEmbedding
+from routellm_llamaindex import BundledEmbedding, RoutedLLM
 
 CORPUS = (
     "Talc is the softest mineral: a fingernail scratches it.",
