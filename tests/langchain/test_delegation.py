@@ -388,5 +388,7 @@ async def test_structured_output_with_the_raw_message(routed):
 def test_a_candidate_without_tools_is_named_if_none_has_them(make_routed):
     plain = FakeListChatModel(responses=["x"])
     routed = make_routed(strong=plain, weak=plain)
-    with pytest.raises(NotImplementedError, match="candidate 'strong', a FakeListChatModel, does not support bind_tools"):
+    with pytest.raises(
+        NotImplementedError, match="candidate 'strong', a FakeListChatModel, does not support bind_tools"
+    ):
         routed.bind_tools([get_weather])
