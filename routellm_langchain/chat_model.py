@@ -141,7 +141,7 @@ class RoutedChatModel(DelegatingChatModel):
             {name: value for name, value in arguments.items() if name not in inherited},
             known={*inherited, *_CONSTRUCTOR_ARGUMENTS},
         )
-        models = {name: resolve_model(name, model) for name, model in _by_name(strong, weak, candidates).items()}
+        models = {name: resolve_model(name, model) for name, model in models_by_name(strong, weak, candidates).items()}
         engine = make_engine(
             engine,
             router,
@@ -389,7 +389,14 @@ class RoutedChatModel(DelegatingChatModel):
 _CONSTRUCTOR_ARGUMENTS = set(RoutedChatModel.__init__.__annotations__) - {"arguments", "return"}
 
 
-def _by_name(strong: Model | None, weak: Model | None, candidates: Mapping[str, Model] | None) -> dict[str, Model]:
+def models_by_name(
+    strong: Model | None, weak: Model | None, candidates: Mapping[str, Model] | None
+) -> dict[str, Model]:
+    """Return the models by their names, from either way of giving them.
+
+    Raises:
+        ConfigurationError: If both ways are used, or one of a pair is missing.
+    """
     if candidates is not None:
         if strong is not None or weak is not None:
             raise ConfigurationError("give either strong= and weak=, or candidates=")
