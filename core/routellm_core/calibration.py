@@ -41,7 +41,10 @@ def _validate_fraction(strong_fraction: float) -> float:
 
 
 def _validate_win_rates(win_rates: ArrayLike) -> NDArray[np.float64]:
-    values = np.asarray(win_rates, dtype=np.float64)
+    try:
+        values = np.asarray(win_rates, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise CalibrationError("win_rates must be a list of numbers in [0, 1]") from error
     if values.ndim != 1 or values.size == 0:
         raise CalibrationError(f"win_rates must be a non-empty list of numbers, not an array of shape {values.shape}")
     bad = ~((values >= 0.0) & (values <= 1.0))

@@ -19,6 +19,7 @@ from routellm_core.routers.base import Router
 from routellm_core.scope import current_scope
 from routellm_core.scoring import Row, ScoringService
 from routellm_core.sessions import MemorySessionStore, SessionStore
+from routellm_core.texts import require_list
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +104,7 @@ class RoutingEngine:
     ) -> None:
         plan = Plan(
             router=load_router(router) if isinstance(router, str) else router,
-            candidates=PAIR if candidates is None else tuple(candidates),
+            candidates=PAIR if candidates is None else tuple(require_list(candidates, what="candidates")),
             policy=get_policy(policy),
             references=dict(references or {}),
             prices={name: Price.parse(price) for name, price in (prices or {}).items()},
@@ -341,6 +342,9 @@ class RoutingEngine:
         """
         if isinstance(request, str):
             request = RoutingRequest(text=request)
+        if not isinstance(request, RoutingRequest) or not isinstance(request.text, str):
+            kind = type(getattr(request, "text", request)).__name__
+            raise ConfigurationError(f"a call is given as its text or as a RoutingRequest with one, not as {kind}")
         asked = request.chain if request.chain is not None else current_scope().chain
         section = sections[self._chain if asked is None else _known_chain(asked, sections)]
         call = section.plan.prepare(request)
@@ -361,7 +365,7 @@ class _Batch:
         self._waiting: dict[int, tuple[Section, Call]] = {}
         self._start = time.perf_counter()
         sections = engine._sections
-        for position, request in enumerate(requests):
+        for position, request in enumerate(require_list(requests, what="requests")):
             try:
                 section, call, decision = engine._open(request, sections)
             except RouteLLMError as error:

@@ -15,7 +15,7 @@ from routellm_core.calibration import validate_threshold
 from routellm_core.constraints import Capabilities, rule_out
 from routellm_core.decision import Reason, RoutingDecision, RoutingRequest
 from routellm_core.errors import ConfigurationError, NoCandidateError, ScoringError, UnknownModelError
-from routellm_core.policies import Policy
+from routellm_core.policies import Policy, ThresholdPolicy
 from routellm_core.pricing import Price
 from routellm_core.routers.base import PairRouter, Router
 from routellm_core.scope import current_scope
@@ -82,10 +82,20 @@ class Plan:
                 f"on_router_error must be one of {get_args(OnRouterError)}, not {self.on_router_error!r}"
             )
         self.policy.check(len(self.candidates))
+        if isinstance(self.policy, ThresholdPolicy) and not self.is_pair:
+            raise ConfigurationError(
+                f"policy 'threshold' compares the win rate of a pair's strong model, and router {self.router.name!r} scores "
+                "a pool: take the policy 'cheapest_above' or 'argmax'"
+            )
         if self.router.score_kind not in self.policy.score_kinds:
             raise ConfigurationError(
                 f"policy {self.policy.name!r} understands {sorted(self.policy.score_kinds)}, "
                 f"and router {self.router.name!r} gives {self.router.score_kind!r}"
+            )
+        if self.references and self.is_pair:
+            raise ConfigurationError(
+                f"references are for pool routers; the columns of router {self.router.name!r} are weak and strong: give "
+                "router.for_pair(strong, weak) to compare other reference models"
             )
         for what, names in (
             ("prices", self.prices),
@@ -104,9 +114,14 @@ class Plan:
         object.__setattr__(self, "_columns", self._find_columns())
         object.__setattr__(self, "_by_price", self._order_by_price())
         if self.policy.uses_threshold and self.threshold is None:
+            remedy = (
+                ", or find one with calibrate_threshold(router.strong_win_rates(prompts), strong_fraction=0.5)"
+                if self.is_pair
+                else ""
+            )
             raise ConfigurationError(
                 f"router {self.router.name!r} is not calibrated, so threshold=None has no value: give a threshold in "
-                "[0, 1], or find one with calibrate_threshold(router.strong_win_rates(prompts), strong_fraction=0.5)"
+                f"[0, 1]{remedy}"
             )
 
     _columns: NDArray[np.intp] | None = field(init=False, repr=False, compare=False)
@@ -276,7 +291,9 @@ class Plan:
     def _may_leave(self, call: Call) -> bool:
         """Whether it is known what leaving the session's model would cost; otherwise the conversation stays."""
         known = (
-            self.is_pair and self.policy.name == "threshold" and all(name in self.prices for name in self.candidates)
+            self.is_pair
+            and isinstance(self.policy, ThresholdPolicy)
+            and all(name in self.prices for name in self.candidates)
         )
         return known and call.request.tokens is not None
 

@@ -61,7 +61,7 @@ class ThresholdPolicy:
     """
 
     name = "threshold"
-    score_kinds = _BOTH
+    score_kinds: frozenset[ScoreKind] = frozenset({"win_rate"})
     uses_threshold = True
 
     def check(self, n_candidates: int) -> None:
@@ -132,6 +132,8 @@ def get_policy(policy: str | Policy) -> Policy:
         ConfigurationError: If there is no such policy.
     """
     if not isinstance(policy, str):
+        if not hasattr(policy, "order"):
+            raise ConfigurationError(f"policy must be a Policy or one of {', '.join(POLICIES)}, not {policy!r}")
         return policy
     if policy not in POLICIES:
         raise ConfigurationError(f"policy={policy!r} is unknown; there are: {', '.join(POLICIES)}")

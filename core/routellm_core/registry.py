@@ -82,6 +82,8 @@ def load_router(
         >>> load_router("random", seed=1).strong_win_rate("Hi!") < 1
         True
     """
+    if not isinstance(name_or_path, str | os.PathLike):
+        raise UnknownRouterError(f"a router is loaded by name, folder or repository id, not from {name_or_path!r}")
     text = os.fspath(name_or_path)
     is_text = isinstance(name_or_path, str)  # a Path is a folder, whatever it is called
     hub_options = {
@@ -111,7 +113,12 @@ def load_router(
     checkpoint = fetch_checkpoint(
         text, revision=revision, token=token, cache_dir=cache_dir, local_files_only=local_files_only
     )
-    cls = router_class(checkpoint.config.router)
+    try:
+        cls = router_class(checkpoint.config.router)
+    except UnknownRouterError as error:
+        raise CheckpointFormatError(
+            f"{checkpoint.origin}: {error}; if a package provides it, install that package"
+        ) from error
     if not issubclass(cls, PretrainedRouter):
         raise CheckpointFormatError(f"{checkpoint.origin}: router {checkpoint.config.router!r} cannot be stored")
     return cls.from_checkpoint(checkpoint, embedder=embedder)

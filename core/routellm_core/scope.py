@@ -1,12 +1,17 @@
 """`routing(...)`: settings for every call made inside a with-block, whatever framework makes it."""
 
-from contextlib import ContextDecorator
-from contextvars import ContextVar, Token
+import functools
+import inspect
+from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Self
+from typing import Any, ParamSpec, Self, TypeVar, cast
 
 from routellm_core.calibration import validate_threshold
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,19 +25,23 @@ class RoutingScope:
 
 
 _NOTHING = RoutingScope()
-_scope: ContextVar[RoutingScope] = ContextVar("routellm_routing_scope", default=_NOTHING)
+_Block = tuple["routing", RoutingScope]
+_blocks: ContextVar[tuple[_Block, ...]] = ContextVar("routellm_routing_blocks", default=())
+"""The blocks around the current call, the innermost last, each with what it and those around it ask for."""
 
 
 def current_scope() -> RoutingScope:
     """Return the settings in force for the current thread or task."""
-    return _scope.get()
+    blocks = _blocks.get()
+    return blocks[-1][1] if blocks else _NOTHING
 
 
-class routing(ContextDecorator):  # noqa: N801  (reads as a statement: with routing(...))
+class routing:  # noqa: N801  (reads as a statement: with routing(...))
     """Route the calls made inside the block differently.
 
-    Works as `with`, as `async with` and as a decorator of synchronous functions. It reaches calls deep inside chains,
-    agents and query engines, and the tasks and threads they start from this context. Blocks nest: the inner one wins
+    Works as `with`, as `async with` and as a decorator of functions and coroutine functions. It reaches calls deep inside
+    chains, agents and query engines, the tasks they start, and threads that take the context along, as those of
+    LangChain and LlamaIndex do. Blocks nest: the inner one wins
     where it says something. What a single call says itself (LangChain's `configurable`) wins over the block.
 
     Args:
@@ -67,20 +76,42 @@ class routing(ContextDecorator):  # noqa: N801  (reads as a statement: with rout
             self._changes["session"] = session
         if chain is not None:
             self._changes["chain"] = chain
-        self._tokens: list[Token[RoutingScope]] = []
 
-    def _recreate_cm(self) -> Self:
-        # A decorated function may run in several threads at once, each needs its own token.
-        return type(self)(**self._changes)  # type: ignore[arg-type]
+    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        """Return the function with this block around every call of it.
+
+        Raises:
+            TypeError: If it is a generator function, whose body runs after the call has returned.
+        """
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise TypeError(f"routing(...) cannot decorate the generator function {function.__name__}: use it inside")
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def in_block(*args: P.args, **kwargs: P.kwargs) -> Any:
+                with self:
+                    return await function(*args, **kwargs)
+
+            return cast("Callable[P, R]", in_block)
+
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            with self:
+                return function(*args, **kwargs)
+
+        return call
 
     def __enter__(self) -> Self:
-        self._tokens.append(_scope.set(replace(_scope.get(), **self._changes)))  # type: ignore[arg-type]
+        # The block is kept in the context, not on the object: one object may be entered by several threads and tasks.
+        _blocks.set((*_blocks.get(), (self, replace(current_scope(), **self._changes))))  # type: ignore[arg-type]
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        _scope.reset(self._tokens.pop())
+        blocks = _blocks.get()
+        if blocks and blocks[-1][0] is self:  # not so where a generator is closed from another context
+            _blocks.set(blocks[:-1])
 
     async def __aenter__(self) -> Self:
         return self.__enter__()

@@ -4,6 +4,7 @@ import asyncio
 import contextvars
 import hashlib
 import logging
+import os
 import threading
 import time
 from collections import OrderedDict, deque
@@ -26,10 +27,11 @@ Row = NDArray[np.float64]
 class _Pending(Future[Row]):
     """The row of a prompt that is being scored."""
 
-    def __init__(self, *, on_loop: bool) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop | None) -> None:
         super().__init__()
-        self.on_loop = on_loop
-        """Whether an event loop computes it; a thread that blocks that very loop must not wait for it."""
+        self.loop = loop
+        """The event loop that computes it; None if threads do. Only tasks of that loop wait for it: whoever blocks the loop,
+        or outlives it, would wait for ever."""
 
 
 _Job = tuple[bytes, str, _Pending]
@@ -66,23 +68,27 @@ class ScoringService:
         max_batch: int = 1,
         max_wait_ms: float = 0.0,
     ) -> None:
-        if cache_size < 0:
-            raise ConfigurationError(f"cache_size must be 0 or more, not {cache_size!r}")
-        if timeout_s is not None and not timeout_s > 0:
+        if not _is_whole(cache_size) or cache_size < 0:
+            raise ConfigurationError(f"cache_size must be a whole number of 0 or more, not {cache_size!r}")
+        if timeout_s is not None and not (_is_number(timeout_s) and timeout_s > 0):
             raise ConfigurationError(f"score_timeout_s must be more than 0, or None for no limit, not {timeout_s!r}")
-        if max_batch < 1 or not max_wait_ms >= 0:
-            raise ConfigurationError(
-                f"max_batch must be 1 or more and max_wait_ms 0 or more, not {max_batch!r} and {max_wait_ms!r}"
-            )
+        if not _is_whole(max_batch) or max_batch < 1:
+            raise ConfigurationError(f"max_batch must be a whole number of 1 or more, not {max_batch!r}")
+        if not (_is_number(max_wait_ms) and max_wait_ms >= 0):
+            raise ConfigurationError(f"max_wait_ms must be 0 or more, not {max_wait_ms!r}")
+        if executor is not None and not isinstance(executor, Executor):
+            raise ConfigurationError(f"executor must be a concurrent.futures.Executor, not {type(executor).__name__}")
         self.router = router
         self.timeout_s = timeout_s
         self._cache_size = cache_size
         self._max_batch = max_batch
         self._max_wait_s = max_wait_ms / 1000
-        self._executor = executor
+        self._given_executor = executor
         self._start()
 
     def _start(self) -> None:
+        self._pid = os.getpid()
+        self._executor = self._given_executor
         self._lock = threading.Lock()
         self._cache: OrderedDict[bytes, Row] = OrderedDict()
         self._in_flight: dict[bytes, _Pending] = {}
@@ -98,7 +104,7 @@ class ScoringService:
         return {name: getattr(self, name) for name in kept}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _executor=None)
+        self.__dict__.update(state, _given_executor=None)
         self._start()
 
     def score(self, text: str) -> Row:
@@ -122,7 +128,7 @@ class ScoringService:
 
     async def ascore(self, text: str) -> Row:
         """Score one prompt without blocking the event loop; see `score`."""
-        found, job = self._join(text, on_loop=self._has_ascore)
+        found, job = self._join(text, self._own_loop())
         if isinstance(found, np.ndarray):
             return found
         if job is not None:
@@ -138,7 +144,7 @@ class ScoringService:
         Returns:
             For every text its row or, where scoring failed, the error, for the caller's policy to deal with.
         """
-        joined = [self._join(text) for text in texts]
+        joined = self._join_all(texts, None)
         jobs = [job for _, job in joined if job is not None]
         if jobs and self.timeout_s is None:
             self._run(jobs)
@@ -155,7 +161,7 @@ class ScoringService:
 
     async def ascore_many(self, texts: Sequence[str]) -> list[Row | ScoringError]:
         """Score many prompts without blocking the event loop; see `score_many`."""
-        joined = [self._join(text, on_loop=self._has_ascore) for text in texts]
+        joined = self._join_all(texts, self._own_loop())
         jobs = [job for _, job in joined if job is not None]
         if jobs:
             self._start_async(jobs)
@@ -174,8 +180,14 @@ class ScoringService:
     def _has_ascore(self) -> bool:
         return hasattr(self.router, "ascore") and self._max_batch == 1
 
-    def _join(self, text: str, *, on_loop: bool = False) -> tuple[Row | _Pending, _Job | None]:
+    def _own_loop(self) -> asyncio.AbstractEventLoop | None:
+        """Return the running loop if the router's `ascore` would be awaited on it."""
+        return asyncio.get_running_loop() if self._has_ascore else None
+
+    def _join(self, text: str, loop: asyncio.AbstractEventLoop | None = None) -> tuple[Row | _Pending, _Job | None]:
         """Return the cached row or what to wait for, and the job if the caller is the one to start it."""
+        if self._pid != os.getpid():
+            self._start()  # after a fork: the threads that held the lock and scored are not in this process
         key = hashlib.blake2b(self._salt + text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
         with self._lock:
             row = self._cache.get(key)
@@ -183,11 +195,23 @@ class ScoringService:
                 self._cache.move_to_end(key)
                 return row, None
             pending = self._in_flight.get(key)
-            if pending is not None and (on_loop or not pending.on_loop):
+            if pending is not None and pending.loop in (None, loop):
                 return pending, None
-            mine = _Pending(on_loop=on_loop)
+            mine = _Pending(loop)
             self._in_flight.setdefault(key, mine)
             return mine, (key, text, mine)
+
+    def _join_all(
+        self, texts: Sequence[str], loop: asyncio.AbstractEventLoop | None
+    ) -> list[tuple[Row | _Pending, _Job | None]]:
+        joined: list[tuple[Row | _Pending, _Job | None]] = []
+        try:
+            for text in texts:
+                joined.append(self._join(text, loop))  # noqa: PERF401  (what was joined before an error counts)
+        except BaseException as error:  # what was begun for the texts before it must not stay in flight
+            self._fail([job for _, job in joined if job is not None], error)
+            raise
+        return joined
 
     def _settle(self, jobs: Sequence[_Job], outcomes: Sequence[Row | ScoringError]) -> None:
         with self._lock:
@@ -199,6 +223,8 @@ class ScoringService:
             while len(self._cache) > self._cache_size:
                 self._cache.popitem(last=False)
         for (_, _, pending), outcome in zip(jobs, outcomes, strict=True):
+            if pending.done():
+                continue
             if isinstance(outcome, ScoringError):
                 pending.set_exception(outcome)
             else:
@@ -209,11 +235,20 @@ class ScoringService:
 
     # --- how it runs -------------------------------------------------------------------------------------------------
 
+    def _settle_rest(self, jobs: Sequence[_Job], done: Future[None] | asyncio.Task[None]) -> None:
+        """Settle what a worker that was cancelled, or never began, has left."""
+        rest = [job for job in jobs if not job[2].done()]
+        if rest:
+            error = None if done.cancelled() else done.exception()
+            self._fail(rest, _NOT_SCORED if error is None else error)
+
     def _submit(self, jobs: Sequence[_Job]) -> None:
         try:
-            self._pool().submit(contextvars.copy_context().run, self._run, jobs)
-        except RuntimeError as error:  # the executor, or the interpreter, is shutting down
+            worker = self._pool().submit(contextvars.copy_context().run, self._run, jobs)
+        except Exception as error:  # noqa: BLE001  (an executor that shuts down, or one that is none: nobody may be left waiting)
             self._fail(jobs, error)
+        else:
+            worker.add_done_callback(lambda done: self._settle_rest(jobs, done))
 
     def _pool(self) -> Executor:
         with self._lock:
@@ -229,6 +264,7 @@ class ScoringService:
         task = asyncio.get_running_loop().create_task(self._arun(jobs))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda done: self._settle_rest(jobs, done))
 
     def _run(self, jobs: Sequence[_Job], *, gathered: bool = False) -> None:
         texts = [text for _, text, _ in jobs]
@@ -267,13 +303,18 @@ class ScoringService:
 
     def _start_drain(self) -> None:
         try:
-            self._pool().submit(self._drain)
-        except RuntimeError as error:  # as in _submit
-            with self._lock:
-                jobs = list(self._gathered)
-                self._gathered.clear()
-                self._draining = False
-            self._fail(jobs, error)
+            worker = self._pool().submit(self._drain)
+        except Exception as error:  # noqa: BLE001  (as in _submit)
+            self._abandon_gathered(error)
+        else:
+            worker.add_done_callback(lambda done: self._abandon_gathered(_NOT_SCORED) if done.cancelled() else None)
+
+    def _abandon_gathered(self, error: BaseException) -> None:
+        with self._lock:
+            jobs = list(self._gathered)
+            self._gathered.clear()
+            self._draining = False
+        self._fail(jobs, error)
 
     def _drain(self) -> None:
         with self._lock:
@@ -300,6 +341,8 @@ class ScoringService:
         return _result(pending)
 
     async def _await(self, pending: _Pending, deadline: float | None) -> Row:
+        if pending.done():
+            return _result(pending)
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[None] = loop.create_future()
 
@@ -347,6 +390,14 @@ class ScoringService:
         return wrapped
 
 
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def _wake(waiter: asyncio.Future[None]) -> None:
     if not waiter.done():
         waiter.set_result(None)
@@ -356,7 +407,8 @@ def _result(pending: _Pending) -> Row:
     error = pending.exception()
     if isinstance(error, ScoringError):
         # Several callers raise it, in several threads: each gets an exception, and so a traceback, of its own.
-        raise type(error)(*error.args) from error.__cause__
+        fresh = ScoringTimeoutError if isinstance(error, ScoringTimeoutError) else ScoringError
+        raise fresh(str(error)) from error.__cause__
     return pending.result()
 
 

@@ -221,7 +221,22 @@ class TestConfiguration:
 
     def test_candidates_must_be_models_of_a_pool_router(self):
         with pytest.raises(UnknownModelError, match="references"):
-            RoutingEngine(ThreeModels(), threshold=0.5)
+            RoutingEngine(ThreeModels(), policy="argmax")
+
+
+@pytest.mark.parametrize("prices", [None, {"a": 10.0, "b": 1.0}])
+def test_a_pool_takes_no_threshold_policy(prices):
+    class TwoModels(ThreeModels):
+        models = ("a", "b")
+        score_kind = "win_rate"
+
+    with pytest.raises(ConfigurationError, match="cheapest_above"):
+        RoutingEngine(TwoModels(), candidates=["a", "b"], threshold=0.2, prices=prices)
+
+
+def test_references_are_for_pools():
+    with pytest.raises(ConfigurationError, match="for_pair"):
+        engine_for(0.5, references={"weak": "mistral"})
 
 
 def test_copies_and_pickles_decide_alike():

@@ -46,3 +46,35 @@ def test_decorates_functions_also_in_several_threads():
     with ThreadPoolExecutor(8) as pool:
         assert set(pool.map(read, range(100))) == {0.25}
     assert current_scope().threshold is None
+
+
+def test_one_object_may_be_entered_by_several_threads_and_tasks():
+    block = routing(threshold=0.4)
+
+    def read(_: int) -> float | None:
+        with block:
+            return current_scope().threshold
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(read, range(100))) == {0.4}
+    with block, block:
+        assert current_scope().threshold == 0.4
+    assert current_scope().threshold is None
+
+
+async def test_decorates_coroutine_functions():
+    @routing(threshold=0.123)
+    async def read() -> float | None:
+        await asyncio.sleep(0)
+        return current_scope().threshold
+
+    assert await asyncio.gather(read(), read()) == [0.123, 0.123]
+    assert current_scope().threshold is None
+
+
+def test_refuses_to_decorate_generator_functions():
+    with pytest.raises(TypeError, match="generator function"):
+
+        @routing(threshold=0.1)
+        def numbers():
+            yield 1

@@ -1,15 +1,18 @@
 """Concurrency of the engine: one scoring per prompt, callers that do not disturb each other, an event loop that goes on."""
 
 import asyncio
+import os
 import random
+import subprocess
+import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import pytest
 
-from routellm_core import RoutingEngine
-from routellm_core.errors import ScoringTimeoutError
+from routellm_core import RoutingEngine, RoutingRequest
+from routellm_core.errors import ConfigurationError, ScoringError, ScoringTimeoutError
 from routellm_core.testing import AsyncFunctionRouter, FunctionRouter
 
 BOTH_KINDS = pytest.mark.parametrize("kind", [FunctionRouter, AsyncFunctionRouter])
@@ -171,12 +174,9 @@ async def storm(engine_class: type[RoutingEngine], kind: type[FunctionRouter], *
 
     router = kind(score, delay_s=(0.0, 0.05))
     engine = engine_class(router, threshold=0.5, score_timeout_s=20.0, executor=ThreadPoolExecutor(64), **options)
-    calls = []
-    for i in range(1000):
-        fate = "fails" if rng.random() < 0.05 else "works"
-        value = round(rng.random(), 6)
-        # every third prompt is asked by two callers
-        calls.append((fate, value, f"call {i - i % 3 % 2} {fate} {value}"))
+    prompts = [("fails" if rng.random() < 0.05 else "works", round(rng.random(), 6)) for _ in range(700)]
+    calls = [(*prompts[i % 700], f"prompt {i % 700} {prompts[i % 700][0]} {prompts[i % 700][1]}") for i in range(1000)]
+    rng.shuffle(calls)
 
     async def one(prompt: str) -> object:
         await asyncio.sleep(rng.uniform(0, 0.05))
@@ -187,6 +187,8 @@ async def storm(engine_class: type[RoutingEngine], kind: type[FunctionRouter], *
     for number in cancelled:
         asyncio.get_running_loop().call_later(rng.uniform(0, 0.1), tasks[number].cancel)
     results = await asyncio.gather(*tasks, return_exceptions=True)
+    gone = {calls[number][2] for number, result in enumerate(results) if isinstance(result, asyncio.CancelledError)}
+    assert gone & {calls[number][2] for number, result in enumerate(results) if not isinstance(result, BaseException)}
     foreign = 0
     for number, ((fate, value, _), result) in enumerate(zip(calls, results, strict=True)):
         if isinstance(result, asyncio.CancelledError):
@@ -254,3 +256,107 @@ def test_an_interrupt_in_a_router_leaves_nobody_waiting():
         started.wait()
         assert engine.decide("x").reason == "router_error"
         assert isinstance(first.exception(), KeyboardInterrupt)
+
+
+class TestNobodyIsLeftWaiting:
+    """Whatever happens to the worker that scores a prompt, those who wait for the prompt go on."""
+
+    def test_a_task_that_is_cancelled_before_it_begins(self):
+        engine = RoutingEngine(AsyncFunctionRouter(lambda _: 0.9, delay_s=0.01), threshold=0.5)
+
+        async def ask_and_leave() -> None:
+            asyncio.create_task(engine.adecide("x"))  # noqa: RUF006  (forgotten on purpose)
+
+        asyncio.run(ask_and_leave())
+        assert asyncio.run(asyncio.wait_for(engine.adecide("x"), 5)).choice == "strong"
+
+    @pytest.mark.parametrize("options", [{}, {"max_batch": 4, "max_wait_ms": 1}])
+    def test_an_executor_that_drops_its_work(self, options):
+        pool = ThreadPoolExecutor(1)
+        block = threading.Event()
+        pool.submit(block.wait, 10)
+        engine = RoutingEngine(FunctionRouter(lambda _: 0.0), threshold=0.5, executor=pool, **options)
+
+        async def ask() -> str:
+            waiting = asyncio.create_task(engine.adecide("x"))
+            await asyncio.sleep(0.05)
+            pool.shutdown(wait=False, cancel_futures=True)
+            return (await asyncio.wait_for(waiting, 5)).reason
+
+        reason = asyncio.run(ask())
+        block.set()
+        assert reason == "router_error"
+
+    def test_an_executor_of_processes_is_a_failure_and_no_hang(self):
+        with ProcessPoolExecutor(1) as pool:
+            engine = RoutingEngine(FunctionRouter(lambda _: 0.0), threshold=0.5, executor=pool)
+            assert asyncio.run(asyncio.wait_for(engine.adecide("x"), 20)).reason == "router_error"
+
+    def test_a_bad_text_in_a_batch(self):
+        engine = RoutingEngine(FunctionRouter(lambda _: 0.9), threshold=0.5)
+        with pytest.raises(ConfigurationError, match="bytes"):
+            engine.decide_batch(["a", RoutingRequest(text=b"x")])
+        assert engine.decide("a").choice == "strong"
+
+    def test_a_loop_that_stops_while_it_scores(self):
+        engine = RoutingEngine(AsyncFunctionRouter(lambda _: 0.9, delay_s=0.02), threshold=0.5)
+        parked = asyncio.new_event_loop()
+        try:
+            started = parked.create_task(engine.adecide("x"))
+            parked.run_until_complete(asyncio.sleep(0.001))
+            assert asyncio.run(asyncio.wait_for(engine.adecide("x"), 5)).choice == "strong"
+            assert parked.run_until_complete(started).choice == "strong"
+        finally:
+            parked.close()
+
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+    def test_a_forked_process(self):
+        code = """
+import asyncio, os
+from routellm_core import RoutingEngine, RoutingRequest
+from routellm_core.testing import FunctionRouter
+engine = RoutingEngine(FunctionRouter(lambda _: 0.9), threshold=0.5)
+asyncio.run(engine.adecide("in the parent"))
+pid = os.fork()
+if pid == 0:
+    os._exit(asyncio.run(engine.adecide("in the child")).choice != "strong")
+assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+"""
+        subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=60)
+
+
+async def test_a_batch_keeps_the_scores_that_came_before_the_deadline():
+    engine = RoutingEngine(FunctionRouter(win_rate_of, delay_s=0.0), threshold=0.5, score_timeout_s=0.2)
+    await engine.adecide("fast 0.1")
+    slow = FunctionRouter(lambda _: time.sleep(1) or 0.9)
+    engine = RoutingEngine(slow, threshold=0.5, score_timeout_s=0.2)
+    blocked = asyncio.create_task(engine.adecide("slow"))
+    await asyncio.sleep(0.01)
+    decisions = await engine.adecide_batch(["slow", ""])
+    assert [d.reason for d in decisions] == ["router_error", "empty_prompt"]
+    assert (await blocked).reason == "router_error"
+
+
+def test_an_error_class_of_the_routers_own_follows_the_policy():
+    class TwoArgumentsError(ScoringError):
+        def __init__(self, what, why):
+            super().__init__(f"{what}: {why}")
+
+    def fail(_: str) -> float:
+        raise TwoArgumentsError("a", "b")
+
+    assert RoutingEngine(FunctionRouter(fail), threshold=0.5).decide("x").reason == "router_error"
+
+
+@pytest.mark.parametrize("bad", [None, 3, b"x", ["x"]])
+def test_a_call_that_is_no_text_is_refused(bad):
+    engine = RoutingEngine(FunctionRouter(win_rate_of), threshold=0.5)
+    with pytest.raises(ConfigurationError, match=type(bad).__name__):
+        engine.decide(bad)
+
+
+def test_one_string_is_no_batch():
+    engine = RoutingEngine("random")
+    for take in (engine.decide_batch, engine.router.strong_win_rates):
+        with pytest.raises(ConfigurationError, match="one string"):
+            take("hello")

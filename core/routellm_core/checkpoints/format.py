@@ -83,7 +83,7 @@ class CheckpointConfig:
             CheckpointFormatError: If it is of a version this library does not read, or lacks what it must have.
         """
         version = data.get("format_version")
-        if version != FORMAT_VERSION:
+        if type(version) is not int or version != FORMAT_VERSION:
             raise CheckpointFormatError(
                 f"config.json has format_version {version!r}; this version of routellm-plugins reads {FORMAT_VERSION}: "
                 'pip install --upgrade "routellm-plugins"'

@@ -16,7 +16,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     help="Send each prompt to the strong or the weak language model, by a learned router.",
-    epilog="Start with:  routellm score 'What is the capital of France?' 'Prove Fermat\\'s last theorem for n = 3.'",
+    epilog="Start with:  routellm score 'What is the capital of France?' 'Prove that every group of order 9 is abelian.'",
 )
 app.command()(score)
 

@@ -99,7 +99,8 @@ def _read_parquet(path: Path, field: str) -> Iterator[str]:
 
 def _require_column(path: Path, field: str, columns: Sequence[str]) -> None:
     if field not in columns:
-        raise ConfigurationError(f"{path} has no column {field!r}; it has {', '.join(map(repr, columns))}: use --field")
+        there = f"it has {', '.join(map(repr, columns))}: use --field" if columns else "it is empty"
+        raise ConfigurationError(f"{path} has no column {field!r}; {there}")
 
 
 def _text(value: object, where: str, field: str) -> str:

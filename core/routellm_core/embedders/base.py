@@ -49,8 +49,8 @@ def encodable(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def as_unit_rows(vectors: Any, *, n: int, dimension: int | None, embedder_id: str) -> NDArray[np.float32]:
-    """Check what a model returned and scale every row to length 1; rows of zeros stay.
+def as_matrix(vectors: Any, *, n: int, dimension: int | None, embedder_id: str) -> NDArray[np.float32]:
+    """Check what an embedder returned and return it as one array, shape (n, dimension).
 
     Args:
         vectors: What should have shape (n, dimension).
@@ -70,6 +70,12 @@ def as_unit_rows(vectors: Any, *, n: int, dimension: int | None, embedder_id: st
         raise EmbeddingError(f"embedder {embedder_id!r} returned vectors of shape {rows.shape}, expected {expected}")
     if not np.isfinite(rows).all():
         raise EmbeddingError(f"embedder {embedder_id!r} returned numbers that are not finite")
+    return rows
+
+
+def as_unit_rows(vectors: Any, *, n: int, dimension: int | None, embedder_id: str) -> NDArray[np.float32]:
+    """Check what a model returned and scale every row to length 1; rows of zeros stay; see `as_matrix`."""
+    rows = as_matrix(vectors, n=n, dimension=dimension, embedder_id=embedder_id)
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
     return np.asarray(rows / np.where(norms > 0, norms, 1), dtype=np.float32)
 

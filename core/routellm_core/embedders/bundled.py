@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from routellm_core.embedders.base import as_unit_rows, encodable
 from routellm_core.errors import CheckpointNotFoundError
+from routellm_core.texts import require_list
 
 if TYPE_CHECKING:
     from model2vec import StaticModel
@@ -35,6 +36,7 @@ class BundledEmbedder:
 
         What lies beyond the first 3,072 characters of a text is not read.
         """
+        require_list(texts, what="texts")
         model, longest = _model()
         vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
         if not texts:
@@ -52,6 +54,8 @@ class BundledEmbedder:
 
 @cache
 def _facts() -> dict[str, Any]:
+    if not (ASSET / "embedder.json").is_file():
+        raise CheckpointNotFoundError(f"{ASSET} is missing: the installation of routellm-plugins is incomplete")
     facts: dict[str, Any] = json.loads((ASSET / "embedder.json").read_text(encoding="utf-8"))
     return facts
 
@@ -61,8 +65,6 @@ def _model() -> "tuple[StaticModel, int]":
     """Return the model and how many characters of a text it reads."""
     from model2vec import StaticModel  # importing this package loads nothing but numpy
 
-    if not ASSET.is_dir():
-        raise CheckpointNotFoundError(f"{ASSET} is missing: the installation of routellm-plugins is incomplete")
     model = StaticModel.from_pretrained(ASSET, force_download=False)
     # 512 tokens, at the median length of a token of its vocabulary.
     return model, int(model.max_length or 512) * int(model.median_token_length)

@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from routellm_core.embedders.base import aembed
+from routellm_core.embedders.base import aembed, as_matrix
 from routellm_core.embedders.foreign import EmbedderLike, as_embedder
 from routellm_core.errors import ConfigurationError, MissingDependencyError
 
@@ -131,7 +131,8 @@ class CachedEmbedder:
     def _keep(
         self, found: dict[bytes, NDArray[np.float32]], missing: dict[bytes, str], vectors: NDArray[np.float32]
     ) -> None:
-        new = dict(zip(missing, vectors, strict=True))
+        rows = as_matrix(vectors, n=len(missing), dimension=self.dimension, embedder_id=self.id)
+        new = dict(zip(missing, rows, strict=True))
         found.update(new)
         self._remember(new)
         disk = self._disk

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from routellm_core.embedders.base import as_unit_rows, encodable
 from routellm_core.embedders.openai_models import DIMENSIONS, openai_id
 from routellm_core.errors import ConfigurationError, MissingDependencyError
+from routellm_core.texts import require_list
 
 try:
     import openai
@@ -44,6 +45,8 @@ class OpenAIEmbedder:
 
     Args:
         model: The embedding model (for Azure, the deployment).
+        id: What the vectors depend on; None takes the model's name. For a deployment that is called otherwise, say which model
+            it serves: "openai:text-embedding-3-small".
         client: An `openai.OpenAI` or `openai.AzureOpenAI`; None makes one, when first needed, from the environment.
         async_client: The same for asynchronous calls.
         base_url: Where the endpoint is, if no client is given; None takes the client's default.
@@ -62,6 +65,7 @@ class OpenAIEmbedder:
         self,
         model: str = "text-embedding-3-small",
         *,
+        id: str | None = None,  # noqa: A002
         client: "OpenAI | None" = None,
         async_client: "AsyncOpenAI | None" = None,
         base_url: str | None = None,
@@ -76,6 +80,8 @@ class OpenAIEmbedder:
                 f"the dimension of embedding model {model!r} is not known: give dimension=...; "
                 f"known are {', '.join(DIMENSIONS)}"
             )
+        if dimension is not None and dimension < 1:
+            raise ConfigurationError(f"dimension must be 1 or more, not {dimension!r}")
         if min(max_tokens, max_request_tokens, max_request_texts) < 1 or max_request_tokens < max_tokens:
             raise ConfigurationError(
                 "max_tokens, max_request_tokens (at least max_tokens) and max_request_texts start at 1"
@@ -83,7 +89,7 @@ class OpenAIEmbedder:
         self.model = model
         self.dimension = DIMENSIONS[model] if dimension is None else dimension
         self._shorten_to = self.dimension if DIMENSIONS.get(model, self.dimension) != self.dimension else None
-        self.id = openai_id(model, self.dimension)
+        self.id = openai_id(model, self.dimension) if id is None else id
         self._client = client
         self._async_client = async_client
         self._made_async_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncOpenAI] = WeakKeyDictionary()
@@ -107,7 +113,7 @@ class OpenAIEmbedder:
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed n texts; shape (n, dimension), unit rows, 0 for a blank text (which the API refuses)."""
-        vectors = self._blank(texts)
+        vectors = self._blank(require_list(texts, what="texts"))
         for rows, batch in self._requests(texts):
             if self._client is None:
                 _require_key()
@@ -118,7 +124,7 @@ class OpenAIEmbedder:
 
     async def aembed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed n texts without blocking the event loop; see `embed`."""
-        vectors = self._blank(texts)
+        vectors = self._blank(require_list(texts, what="texts"))
         # Cutting long texts takes a while, and the tokenizer may have to be fetched.
         for rows, batch in await asyncio.to_thread(lambda: list(self._requests(texts))):
             response = await self._async_client_of_this_loop().embeddings.create(**self._arguments(batch))

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from routellm_core.calibration import ThresholdTable
 from routellm_core.checkpoints.folder import read_folder
 from routellm_core.checkpoints.format import Checkpoint, CheckpointConfig, EmbedderSpec
-from routellm_core.embedders.base import Embedder
+from routellm_core.embedders.base import Embedder, as_matrix
 from routellm_core.embedders.factory import matching_embedder
 from routellm_core.embedders.foreign import EmbedderLike, as_embedder
 from routellm_core.errors import CheckpointFormatError, ConfigurationError
@@ -137,4 +137,5 @@ def _shipped() -> Checkpoint:
 def default_features(embedder: Embedder, prompts: Sequence[str]) -> NDArray[np.float32]:
     """Return what the heads see of n prompts: embedding and log length, shape (n, dimension + 1)."""
     lengths = np.fromiter((len(prompt) for prompt in prompts), dtype=np.float32, count=len(prompts))
-    return np.column_stack([embedder.embed(prompts), np.log1p(lengths)])
+    vectors = as_matrix(embedder.embed(prompts), n=len(prompts), dimension=embedder.dimension, embedder_id=embedder.id)
+    return np.column_stack([vectors, np.log1p(lengths)])

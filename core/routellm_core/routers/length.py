@@ -14,6 +14,7 @@ from routellm_core.embedders.foreign import EmbedderLike
 from routellm_core.errors import CheckpointFormatError, ConfigurationError
 from routellm_core.routers.base import PairRouter
 from routellm_core.routers.pretrained import PretrainedRouter
+from routellm_core.texts import require_list
 
 ASSET = Path(__file__).parent.parent / "assets" / "length"
 
@@ -36,6 +37,7 @@ class LengthRouter(PretrainedRouter, PairRouter):
 
     def strong_win_rates(self, prompts: Sequence[str]) -> NDArray[np.float64]:
         """Return the relative length of every prompt, shape (n,)."""
+        require_list(prompts)
         lengths = np.fromiter((len(prompt) for prompt in prompts), dtype=np.float64, count=len(prompts))
         return np.minimum(lengths / self.max_characters, 1.0)
 

@@ -89,6 +89,8 @@ class MatrixFactorizationRouter(PretrainedRouter, PairRouter):
                 f"the router takes embeddings of {self._directions.shape[1]} dimensions, and embedder {self.embedder.id!r} "
                 f"gives {self.embedder.dimension}"
             )
+        if reference_strong == reference_weak:
+            raise ConfigurationError(f"a pair has two different models, not {reference_strong!r} twice")
         strong = index_of_model(reference_strong, self.known_models, role="reference_strong")
         weak = index_of_model(reference_weak, self.known_models, role="reference_weak")
         self._pair_direction = self._directions[strong] - self._directions[weak]
@@ -106,6 +108,14 @@ class MatrixFactorizationRouter(PretrainedRouter, PairRouter):
         offsets = np.zeros(len(rows)) if bias is None else weighted @ bias
         return directions, offsets
 
+    def _checked(self, embeddings: ArrayLike) -> NDArray[np.float64]:
+        vectors = np.asarray(embeddings, dtype=np.float64)
+        if vectors.ndim != 2 or vectors.shape[1] != self._directions.shape[1]:
+            raise ConfigurationError(
+                f"embeddings have shape {vectors.shape}, and this router takes (n, {self._directions.shape[1]})"
+            )
+        return vectors
+
     def model_qualities_from_embeddings(self, embeddings: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         """Return the quality of every known model on every prompt, before the sigmoid.
 
@@ -115,7 +125,7 @@ class MatrixFactorizationRouter(PretrainedRouter, PairRouter):
         Returns:
             Shape (n, n_models); only differences within a row mean something.
         """
-        vectors = np.asarray(embeddings, dtype=np.float64)
+        vectors = self._checked(embeddings)
         return np.asarray(np.einsum("nd,md->nm", vectors, self._directions) + self._offsets)
 
     def strong_win_rates_from_embeddings(self, embeddings: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
@@ -127,7 +137,7 @@ class MatrixFactorizationRouter(PretrainedRouter, PairRouter):
         Returns:
             Shape (n,), in [0, 1].
         """
-        vectors = np.asarray(embeddings, dtype=np.float64)
+        vectors = self._checked(embeddings)
         # Not a matrix product, which may round differently for another number of rows: a batch equals its single rows.
         return sigmoid(np.einsum("nd,d->n", vectors, self._pair_direction) + self._pair_offset)
 

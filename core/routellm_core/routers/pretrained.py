@@ -11,7 +11,7 @@ from routellm_core.checkpoints.folder import read_folder, write_folder
 from routellm_core.checkpoints.format import Checkpoint
 from routellm_core.checkpoints.hub import download_checkpoint, is_repo_id, upload_checkpoint
 from routellm_core.embedders.foreign import EmbedderLike
-from routellm_core.errors import CheckpointFormatError, CheckpointNotFoundError, ConfigurationError
+from routellm_core.errors import CheckpointError, CheckpointFormatError, CheckpointNotFoundError, ConfigurationError
 from routellm_core.routers.base import Router
 
 
@@ -91,7 +91,10 @@ class PretrainedRouter(Router):
         Args:
             folder: Made if it does not exist; a router stored there before is replaced.
         """
-        return write_folder(self.to_checkpoint(), folder)
+        try:
+            return write_folder(self.to_checkpoint(), folder)
+        except OSError as error:
+            raise CheckpointError(f"{os.fspath(folder)!r} cannot be written: {error.strerror or error}") from error
 
     def push_to_hub(
         self,
@@ -102,7 +105,7 @@ class PretrainedRouter(Router):
         private: bool | None = None,
         commit_message: str = "Upload router",
     ) -> str:
-        """Upload the router and its model card to the Hub and return where the commit can be seen.
+        """Upload the router and its model card to the Hub and return the commit, to be pinned as `revision=`.
 
         Args:
             repo_id: "org/name"; the repository is made if it does not exist.

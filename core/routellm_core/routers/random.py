@@ -12,6 +12,7 @@ from routellm_core.embedders.foreign import EmbedderLike
 from routellm_core.errors import CheckpointFormatError, ConfigurationError
 from routellm_core.routers.base import PairRouter
 from routellm_core.routers.pretrained import PretrainedRouter
+from routellm_core.texts import require_list
 
 
 class RandomRouter(PretrainedRouter, PairRouter):
@@ -31,6 +32,7 @@ class RandomRouter(PretrainedRouter, PairRouter):
 
     def strong_win_rates(self, prompts: Sequence[str]) -> NDArray[np.float64]:
         """Return a uniform number for every prompt, shape (n,)."""
+        require_list(prompts)
         salt = str(self.seed).encode() + b"\0"
         digests = (hashlib.blake2b(salt + p.encode("utf-8", "surrogatepass"), digest_size=8).digest() for p in prompts)
         # 53 bits: the largest integers that float64 holds exactly, so that 1.0 is never reached.

@@ -116,7 +116,8 @@ def test_swapped_pair_wins_the_rest():
     for a, b in [(STRONG, WEAK), ("vicuna-7b", "palm-2")]:
         forth, back = router.for_pair(a, b).strong_win_rates(PROMPTS), router.for_pair(b, a).strong_win_rates(PROMPTS)
         np.testing.assert_allclose(forth, 1 - back, rtol=0, atol=1e-15)
-    np.testing.assert_array_equal(router.for_pair(WEAK, WEAK).strong_win_rates(PROMPTS), 0.5)
+    with pytest.raises(ConfigurationError, match="two different models"):
+        router.for_pair(WEAK, WEAK)
 
 
 def test_single_equals_batch_to_the_last_bit():
