@@ -65,12 +65,13 @@ class Delegating(Runnable[LanguageModelInput, Output], Generic[Output, Chunk]):
         config = ensure_config(config)
         run = self.run_settings.start(input, config)
         try:
-            decision = self.routing.invoke(input, scoring_config(config, run), **kwargs)
+            decision = self._decide(input, config, run, kwargs)
             output, decision = self._answer(decision, input, config, run, kwargs)
         except BaseException as error:
             run.on_chain_error(error)
             raise
-        run.on_chain_end(outputs(output, decision))
+        if run.handlers:
+            run.on_chain_end(outputs(output, decision))
         return output
 
     async def ainvoke(
@@ -83,12 +84,13 @@ class Delegating(Runnable[LanguageModelInput, Output], Generic[Output, Chunk]):
         config = ensure_config(config)
         run = await self.run_settings.astart(input, config)
         try:
-            decision = await self.routing.ainvoke(input, scoring_config(config, run), **kwargs)
+            decision = await self._adecide(input, config, run, kwargs)
             output, decision = await self._aanswer(decision, input, config, run, kwargs)
         except BaseException as error:
             await run.on_chain_error(error)
             raise
-        await run.on_chain_end(outputs(output, decision))
+        if run.handlers:
+            await run.on_chain_end(outputs(output, decision))
         return output
 
     def stream(  # type: ignore[override]
@@ -103,7 +105,7 @@ class Delegating(Runnable[LanguageModelInput, Output], Generic[Output, Chunk]):
         seen = _Seen[Chunk](keep=bool(run.handlers))
         ledger: LedgerHandler | None = None
         try:
-            decision = self.routing.invoke(input, scoring_config(config, run), **kwargs)
+            decision = self._decide(input, config, run, kwargs)
             chunk, chunks, decision, ledger = self._first_chunk(decision, input, config, run, kwargs)
             with closing(chunks):
                 while chunk is not _END:
@@ -133,7 +135,7 @@ class Delegating(Runnable[LanguageModelInput, Output], Generic[Output, Chunk]):
         seen = _Seen[Chunk](keep=bool(run.handlers))
         ledger: LedgerHandler | None = None
         try:
-            decision = await self.routing.ainvoke(input, scoring_config(config, run), **kwargs)
+            decision = await self._adecide(input, config, run, kwargs)
             chunk, chunks, decision, ledger = await self._afirst_chunk(decision, input, config, run, kwargs)
             async with aclosing(chunks):
                 while chunk is not _END:
@@ -225,6 +227,21 @@ class Delegating(Runnable[LanguageModelInput, Output], Generic[Output, Chunk]):
             await asyncio.gather(*(run.on_chain_error(error) for run in runs))
             raise
         return cast("list[Output]", await asyncio.gather(*map(answer, range(len(inputs)), decisions)))
+
+    def _decide(
+        self, model_input: LanguageModelInput, config: RunnableConfig, run: ChainRun, kwargs: Mapping[str, Any]
+    ) -> RoutingDecision:
+        if run.handlers:
+            return self.routing.invoke(model_input, scoring_config(config, run), **kwargs)
+        # Nobody listens, so the scoring needs no run of its own: that would take longer than the scoring.
+        return self.routing.engine.decide(self.routing.request(model_input, config, **kwargs))
+
+    async def _adecide(
+        self, model_input: LanguageModelInput, config: RunnableConfig, run: ChainRun, kwargs: Mapping[str, Any]
+    ) -> RoutingDecision:
+        if run.handlers:
+            return await self.routing.ainvoke(model_input, scoring_config(config, run), **kwargs)
+        return await self.routing.engine.adecide(self.routing.request(model_input, config, **kwargs))
 
     def _answer(
         self,
