@@ -263,7 +263,8 @@ class RoutedChatModel(DelegatingChatModel):
             **kwargs: The arguments of the call; tools and a schema for the answer count.
 
         Raises:
-            ConfigurationError: If a threshold, a forced route or a chain is not valid.
+            InvalidThresholdError: If a threshold is not in [0, 1].
+            UnknownTargetError: If a forced route or a chain is not there.
             NoCandidateError: If no candidate can take the call.
             ScoringError: If scoring fails and `on_router_error` is "raise".
         """

@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol, Self, overload
 
 from routellm_core.constraints import Capabilities
 from routellm_core.decision import RoutingDecision, RoutingRequest
-from routellm_core.errors import ConfigurationError, RouteLLMError, ScoringError
+from routellm_core.errors import ConfigurationError, RouteLLMError, ScoringError, UnknownTargetError
 from routellm_core.ledger import Ledger, Usage
 from routellm_core.plan import PAIR, Call, OnRouterError, Plan
 from routellm_core.policies import Policy, get_policy
@@ -143,7 +143,8 @@ class RoutingEngine:
         """
         sections = source.build_sections()
         engine = cls.__new__(cls)
-        engine._set_up(sections, _known_chain(chain, sections))
+        _require_chain(chain, sections, ConfigurationError)
+        engine._set_up(sections, chain)
         return engine
 
     def reload(self, source: SectionSource) -> None:
@@ -158,7 +159,7 @@ class RoutingEngine:
             ConfigurationError: If it cannot be taken over; then nothing has changed.
         """
         sections = source.build_sections()
-        _known_chain(self._chain, sections)
+        _require_chain(self._chain, sections, ConfigurationError)
         new = sorted({name for section in sections.values() for name in section.plan.candidates} - set(self.models))
         if new:
             raise ConfigurationError(f"a reload cannot add models ({', '.join(new)}); make a new engine for them")
@@ -231,7 +232,8 @@ class RoutingEngine:
             request: The call, or just its text.
 
         Raises:
-            ConfigurationError: If a threshold, a forced route or a chain of the call is not valid.
+            InvalidThresholdError: If the threshold of the call is not in [0, 1].
+            UnknownTargetError: If its route is no candidate, or its chain is not in the configuration.
             NoCandidateError: If no candidate can take the call.
             ScoringError: If scoring fails and `on_router_error` is "raise".
         """
@@ -346,7 +348,9 @@ class RoutingEngine:
             kind = type(getattr(request, "text", request)).__name__
             raise ConfigurationError(f"a call is given as its text or as a RoutingRequest with one, not as {kind}")
         asked = request.chain if request.chain is not None else current_scope().chain
-        section = sections[self._chain if asked is None else _known_chain(asked, sections)]
+        if asked is not None:
+            _require_chain(asked, sections, UnknownTargetError)
+        section = sections[self._chain if asked is None else asked]
         call = section.plan.prepare(request)
         decision = section.plan.without_score(call)
         if decision is not None:
@@ -412,10 +416,9 @@ def _close(section: Section, call: Call, outcome: Row | ScoringError, start: flo
     return decision
 
 
-def _known_chain(chain: str, sections: Mapping[str, Section]) -> str:
+def _require_chain(chain: str, sections: Mapping[str, Section], error: type[RouteLLMError]) -> None:
     if chain not in sections:
-        raise ConfigurationError(f"chain={chain!r} is not in the configuration; there are: {', '.join(sections)}")
-    return chain
+        raise error(f"chain={chain!r} is not in the configuration; there are: {', '.join(sections)}")
 
 
 def _all_prices(sections: Mapping[str, Section]) -> dict[str, Price]:

@@ -19,6 +19,7 @@ RouteLLMError
 ├── RoutingError (RuntimeError)
 │   ├── ScoringError                       the router raised, or gave a score that is no number
 │   │   └── ScoringTimeoutError (TimeoutError)
+│   ├── UnknownTargetError                 a call asks for a candidate or a chain that is not there
 │   └── NoCandidateError                   every candidate was ruled out; the message lists why
 ```
 
@@ -108,6 +109,13 @@ class ScoringError(RoutingError):
 
 class ScoringTimeoutError(ScoringError, TimeoutError):
     """The router took longer than `score_timeout_s`."""
+
+
+class UnknownTargetError(RoutingError):
+    """A call asks for a candidate or a chain that is not there.
+
+    No ValueError: LlamaIndex's synthesizers take a ValueError in a call for a bad answer of the model, and go on without one.
+    """
 
 
 class NoCandidateError(RoutingError):

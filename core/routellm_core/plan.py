@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 from routellm_core.calibration import validate_threshold
 from routellm_core.constraints import Capabilities, rule_out
 from routellm_core.decision import Reason, RoutingDecision, RoutingRequest
-from routellm_core.errors import ConfigurationError, NoCandidateError, ScoringError, UnknownModelError
+from routellm_core.errors import (
+    ConfigurationError,
+    NoCandidateError,
+    ScoringError,
+    UnknownModelError,
+    UnknownTargetError,
+)
 from routellm_core.policies import Policy, ThresholdPolicy
 from routellm_core.pricing import Price
 from routellm_core.routers.base import PairRouter, Router
@@ -109,8 +115,7 @@ class Plan:
                 )
         if self.own_threshold is not None:
             validate_threshold(self.own_threshold)
-        if self.tools_route is not None:
-            object.__setattr__(self, "tools_route", self.resolve(self.tools_route, what="tools_route"))
+        object.__setattr__(self, "tools_route", self._resolved_tools_route())
         object.__setattr__(self, "_columns", self._find_columns())
         object.__setattr__(self, "_by_price", self._order_by_price())
         if self.policy.uses_threshold and self.threshold is None:
@@ -126,6 +131,12 @@ class Plan:
 
     _columns: NDArray[np.intp] | None = field(init=False, repr=False, compare=False)
     _by_price: tuple[int, ...] = field(init=False, repr=False, compare=False)
+
+    def _resolved_tools_route(self) -> str | None:
+        try:
+            return None if self.tools_route is None else self.resolve(self.tools_route, what="tools_route")
+        except UnknownTargetError as error:
+            raise ConfigurationError(str(error)) from None
 
     def with_threshold(self, threshold: float | None) -> Self:
         """Return the plan with another threshold; None takes the router's calibrated one."""
@@ -157,7 +168,7 @@ class Plan:
         """Return the candidate that a name means: its own, or "strong" and "weak".
 
         Raises:
-            ConfigurationError: If it means none.
+            UnknownTargetError: If it means none.
         """
         if route in self.candidates:
             return route
@@ -165,13 +176,14 @@ class Plan:
             return self.strong
         if route == "weak":
             return self.weak
-        raise ConfigurationError(f"{what}={route!r} is not a candidate; there are: {', '.join(self.candidates)}")
+        raise UnknownTargetError(f"{what}={route!r} is not a candidate; there are: {', '.join(self.candidates)}")
 
     def prepare(self, request: RoutingRequest) -> Call:
         """Complete a request with the scope around it, where what the request says itself wins, and rule candidates out.
 
         Raises:
-            ConfigurationError: If its threshold or route is not valid.
+            InvalidThresholdError: If its threshold is not in [0, 1].
+            UnknownTargetError: If its route is no candidate.
             NoCandidateError: If no candidate can take it.
         """
         scope = current_scope()

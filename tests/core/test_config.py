@@ -5,7 +5,7 @@ import pytest
 from routellm_core import RoutingEngine, RoutingRequest, load_router, routing
 from routellm_core.config import load_config
 from routellm_core.constraints import Capabilities
-from routellm_core.errors import ConfigurationError
+from routellm_core.errors import ConfigurationError, UnknownTargetError
 from routellm_core.pricing import Price
 
 TEXT = """\
@@ -58,7 +58,7 @@ def test_a_block_chooses_the_chain_and_the_call_wins_over_it(write):
         assert engine.decide(RoutingRequest(text="x", chain="support")).router == "random"
         assert [decision.router for decision in engine.decide_batch(["x", "y"])] == ["length", "length"]
     assert engine.decide("x").router == "random"
-    with routing(chain="sumarise"), pytest.raises(ConfigurationError, match=r"chain='sumarise'.*support, summarise"):
+    with routing(chain="sumarise"), pytest.raises(UnknownTargetError, match=r"chain='sumarise'.*support, summarise"):
         engine.decide("x")
 
 
@@ -90,7 +90,7 @@ def test_an_unknown_chain_is_refused_with_those_there_are(write):
     config = load_config(write())
     with pytest.raises(ConfigurationError, match=r"'sumarise'.*support, summarise"):
         config.engine("sumarise")
-    with pytest.raises(ConfigurationError, match="'sumarise'"):
+    with pytest.raises(UnknownTargetError, match="'sumarise'"):
         config.engine("support").decide(RoutingRequest(text="x", chain="sumarise"))
 
 

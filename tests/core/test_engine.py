@@ -7,7 +7,13 @@ import pickle
 import pytest
 
 from routellm_core import RoutingEngine, RoutingRequest, ThresholdTable, load_router, routing
-from routellm_core.errors import ConfigurationError, InvalidThresholdError, ScoringError, UnknownModelError
+from routellm_core.errors import (
+    ConfigurationError,
+    InvalidThresholdError,
+    ScoringError,
+    UnknownModelError,
+    UnknownTargetError,
+)
 from routellm_core.routers.base import PoolRouter
 from routellm_core.testing import ConstantRouter, FunctionRouter
 
@@ -104,7 +110,7 @@ class TestForcedRoute:
         assert router.calls == []
 
     def test_an_unknown_one_is_refused_with_the_candidates(self):
-        with pytest.raises(ConfigurationError, match=r"'gpt-4' is not a candidate; there are: weak, strong"):
+        with pytest.raises(UnknownTargetError, match=r"'gpt-4' is not a candidate; there are: weak, strong"):
             engine_for(0.5).decide(RoutingRequest(text="x", route="gpt-4"))
 
 

@@ -6,7 +6,7 @@ import pytest
 from langchain_core.messages import HumanMessage
 
 from routellm_core.config import load_config
-from routellm_core.errors import ConfigurationError
+from routellm_core.errors import ConfigurationError, UnknownTargetError
 from routellm_langchain import RoutedChatModel
 from support.chat_models import FakeChat
 from support.openai_server import OpenAIServer
@@ -57,7 +57,7 @@ async def test_the_chain_of_the_model_and_the_chain_of_a_call(write, models):
     ]
     assert routed.with_config(in_chain("summarise")).invoke("hello").text == "I am medium"
     assert RoutedChatModel.from_config(write(), chain="summarise", models=models).invoke("hello").text == "I am medium"
-    with pytest.raises(ConfigurationError, match="chain='sumarise' is not in the configuration"):
+    with pytest.raises(UnknownTargetError, match="chain='sumarise' is not in the configuration"):
         routed.invoke("hello", in_chain("sumarise"))
 
 

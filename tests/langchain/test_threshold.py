@@ -11,7 +11,7 @@ from langchain_core.runnables import ConfigurableField, RunnableLambda
 from langgraph.graph import END, START, MessagesState, StateGraph
 
 from routellm_core import routing
-from routellm_core.errors import ConfigurationError, InvalidThresholdError
+from routellm_core.errors import ConfigurationError, InvalidThresholdError, UnknownTargetError
 from routellm_core.testing import ConstantRouter, FunctionRouter
 from routellm_langchain import RoutedChatModel
 from support.chat_models import FakeChat
@@ -108,7 +108,7 @@ def test_a_forced_route(routed, router):
     answer = routed.invoke("easy", {"configurable": {"routellm_route": "strong"}})
     assert (choice(answer), answer.response_metadata["routellm"]["reason"]) == ("strong", "forced")
     assert router.scored == []
-    with pytest.raises(ConfigurationError, match="route='huge' is not a candidate; there are: weak, strong"):
+    with pytest.raises(UnknownTargetError, match="route='huge' is not a candidate; there are: weak, strong"):
         routed.invoke("easy", {"configurable": {"routellm_route": "huge"}})
 
 

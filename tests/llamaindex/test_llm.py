@@ -8,7 +8,7 @@ from llama_index.core.base.llms.base import BaseLLM
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, ImageBlock, MessageRole, TextBlock
 
 from routellm_core import RoutingDecision, RoutingEngine, routing
-from routellm_core.errors import ConfigurationError, InvalidThresholdError, ScoringError
+from routellm_core.errors import ConfigurationError, InvalidThresholdError, ScoringError, UnknownTargetError
 from routellm_core.testing import FunctionRouter
 from routellm_llamaindex import RoutedLLM
 from support.llamaindex_models import PlainLLM, ToolLLM
@@ -119,7 +119,7 @@ async def test_routing_block_wins_over_the_constructor(pair) -> None:
         response = await pair.llm.achat(user("easy"))
     record = response.additional_kwargs["routellm"]
     assert (record["choice"], record["reason"]) == ("strong", "forced")
-    with routing(route="nobody"), pytest.raises(ConfigurationError, match="'nobody' is not a candidate"):
+    with routing(route="nobody"), pytest.raises(UnknownTargetError, match="'nobody' is not a candidate"):
         pair.llm.chat(user("easy"))
 
 
