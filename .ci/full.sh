@@ -40,6 +40,11 @@ venv newest
 "$fresh/newest/bin/python" -m pytest tests/langchain tests/docs | tee "$fresh/newest.log"
 note "LangChain tests with langchain-core $("$fresh/newest/bin/python" -c 'import langchain_core; print(langchain_core.__version__)')" "$(last_line "$fresh/newest.log")"
 
+step "overhead next to langchain-model-router"
+"$fresh/newest/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps langchain-model-router==0.1.0
+"$fresh/newest/bin/python" benchmarks/langchain_overhead.py --out docs/benchmarks/langchain_overhead.md
+note "\`benchmarks/langchain_overhead.py\`" "see [benchmarks/langchain_overhead.md](benchmarks/langchain_overhead.md)"
+
 step "the meta package of LlamaIndex"
 venv meta
 "$fresh/meta/bin/python" -m pip install --quiet --disable-pip-version-check --editable ".[dev]" llama-index

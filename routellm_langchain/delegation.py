@@ -234,14 +234,16 @@ class Delegating(Runnable[LanguageModelInput, Output], Generic[Output, Chunk]):
         if run.handlers:
             return self.routing.invoke(model_input, scoring_config(config, run), **kwargs)
         # Nobody listens, so the scoring needs no run of its own: that would take longer than the scoring.
-        return self.routing.engine.decide(self.routing.request(model_input, config, **kwargs))
+        routing = self.routing
+        return routing.engine.decide(routing.request(model_input, config, **kwargs))
 
     async def _adecide(
         self, model_input: LanguageModelInput, config: RunnableConfig, run: ChainRun, kwargs: Mapping[str, Any]
     ) -> RoutingDecision:
         if run.handlers:
             return await self.routing.ainvoke(model_input, scoring_config(config, run), **kwargs)
-        return await self.routing.engine.adecide(self.routing.request(model_input, config, **kwargs))
+        routing = self.routing
+        return await routing.engine.adecide(routing.request(model_input, config, **kwargs))
 
     def _answer(
         self,

@@ -60,11 +60,8 @@ class Price:
             return value
         if isinstance(value, int | float) and not isinstance(value, bool):
             return cls(input=float(value), output=float(value))
-        if isinstance(value, Mapping):
-            try:
-                return cls(**value)
-            except TypeError:
-                pass
+        if isinstance(value, Mapping) and {"input", "output"} <= value.keys() <= {"input", "output", "cached_input"}:
+            return cls(**value)
         raise ConfigurationError(
             f"a price is a number (US dollars per million tokens) or has the fields input, output and cached_input, not {value!r}"
         )
