@@ -45,6 +45,7 @@ class Delegation(RoutedBase):
         messages: Sequence[ChatMessage] | Callable[[], Sequence[ChatMessage]],
         variables: Mapping[str, Any] | None = None,
         *,
+        conversation: bool = False,
         tools: bool = False,
         structured_output: bool = False,
     ) -> RoutingRequest:
@@ -53,7 +54,8 @@ class Delegation(RoutedBase):
         Args:
             messages: Of the call; a function if they cost something to make. Then they are only made if the text to score
                 cannot be known without them, and neither images nor tokens are looked for.
-            variables: The template variables; None if the call came without a template, as a turn of a conversation.
+            variables: The template variables; None if there are none.
+            conversation: Whether the messages are a conversation, which a sticky engine keeps on its model.
             tools: Whether it offers tools.
             structured_output: Whether the answer must follow a schema.
         """
@@ -67,7 +69,7 @@ class Delegation(RoutedBase):
         sticky = self.engine.sticky
         return RoutingRequest(
             text=text,
-            conversation=first_question(known) if sticky and variables is None else None,
+            conversation=first_question(known) if sticky and conversation else None,
             tools=tools,
             images=has_images(known),
             structured_output=structured_output,

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Self
 
 from llama_index.core.base.llms.types import (
@@ -184,11 +185,11 @@ class RoutedLLM(PromptRouting, ToolRouting):
         Args:
             prompt: What would be sent: a text, a message or messages.
         """
-        return self.engine.decide(self._asked(prompt))
+        return self.engine.decide(replace(self._asked(prompt), dry_run=True))
 
     async def adecide(self, prompt: str | ChatMessage | Sequence[ChatMessage]) -> RoutingDecision:
         """Decide where a call would go without blocking the event loop; see `decide`."""
-        return await self.engine.adecide(self._asked(prompt))
+        return await self.engine.adecide(replace(self._asked(prompt), dry_run=True))
 
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """Chat with the chosen model."""
@@ -233,8 +234,8 @@ class RoutedLLM(PromptRouting, ToolRouting):
     def _asked(self, prompt: str | ChatMessage | Sequence[ChatMessage]) -> RoutingRequest:
         if isinstance(prompt, str):
             prompt = ChatMessage(role=MessageRole.USER, content=prompt)
-            return self._request([prompt], {})  # a text is no turn of a conversation
-        return self._request([prompt] if isinstance(prompt, ChatMessage) else prompt)
+            return self._request([prompt])  # a text is no turn of a conversation
+        return self._request([prompt] if isinstance(prompt, ChatMessage) else prompt, conversation=True)
 
 
 def _models(strong: LLM | None, weak: LLM | None, candidates: Mapping[str, LLM] | None) -> dict[str, LLM]:

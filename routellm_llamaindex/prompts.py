@@ -106,9 +106,12 @@ class PromptRouting(Delegation):
 
         # A function of the user's may fetch something, so it is not called once more than the model calls it.
         costly = bool(prompt.function_mappings)
+        variables = {**prompt.kwargs, **prompt_args}
         return self._request(
             messages if costly else messages(),
-            {**prompt.kwargs, **prompt_args},
+            variables,
+            # as_structured_llm(...) and the agents hand their messages on as a template that leaves nothing open.
+            conversation=structured_output and not variables,
             structured_output=structured_output,
         )
 

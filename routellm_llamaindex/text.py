@@ -31,7 +31,7 @@ QUESTION_VARIABLES = ("query_str", "question")
 _AGENT_REMARKS = ("Observation:", "Error while parsing the output:", "FAILURE: Your previous response was empty.")
 _STATE, _MESSAGE = "Current state:\n", "\n\nCurrent message:\n"
 _CONVERSATION = "<current_conversation>"
-_USER_TURN = re.compile(r"<user>\n(.*?)</user>", re.DOTALL)
+_TURN = re.compile(r"^\t<(system|user|assistant|tool)>\n(.*?)^\t</\1>$", re.DOTALL | re.MULTILINE)
 _TURN_TEXT = re.compile(r"<message>(.*?)</message>", re.DOTALL)
 
 
@@ -66,10 +66,32 @@ def text_to_score(
 
 def first_question(messages: Sequence[ChatMessage]) -> str | None:
     """Return the first user message, by which a conversation is known again; None if there is none with text."""
-    return next((_unwrapped(m.content) for m in messages if m.role == MessageRole.USER and m.content), None)
+    return next(
+        (_without_state(m.content) for m in restored(messages) if m.role == MessageRole.USER and m.content), None
+    )
+
+
+def restored(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
+    """Return the messages with those that restate a whole conversation replaced by its turns.
+
+    That is how an agent asks for its `output_cls`. A conversation without a user turn is left as it is.
+    """
+    return [turn for message in messages for turn in _turns_of(message)]
+
+
+def _turns_of(message: ChatMessage) -> list[ChatMessage]:
+    text = message.content or ""
+    if message.role != MessageRole.USER or not text.startswith(_CONVERSATION):
+        return [message]
+    turns = [
+        ChatMessage(role=MessageRole(role), content="\n".join(_TURN_TEXT.findall(said)))
+        for role, said in _TURN.findall(text)
+    ]
+    return turns if any(turn.role == MessageRole.USER and turn.content for turn in turns) else [message]
 
 
 def _question_among(messages: Sequence[ChatMessage]) -> str:
+    messages = restored(messages)
     for position in range(len(messages) - 1, -1, -1):
         message = messages[position]
         if message.role != MessageRole.USER or not message.content:
@@ -77,17 +99,11 @@ def _question_among(messages: Sequence[ChatMessage]) -> str:
         answers_the_model = position > 0 and messages[position - 1].role == MessageRole.ASSISTANT
         if answers_the_model and message.content.startswith(_AGENT_REMARKS):
             continue
-        return _unwrapped(message.content)
+        return _without_state(message.content)
     return next((message.content for message in reversed(messages) if message.content), "")
 
 
-def _unwrapped(text: str) -> str:
-    if text.startswith(_CONVERSATION):
-        for turn in reversed(_USER_TURN.findall(text)):
-            said = "\n".join(_TURN_TEXT.findall(turn))
-            if said and not said.startswith(_AGENT_REMARKS):
-                return _unwrapped(said)
-        return text
+def _without_state(text: str) -> str:
     if text.startswith(_STATE) and _MESSAGE in text:
         return text.partition(_MESSAGE)[2].removesuffix("\n")
     return text

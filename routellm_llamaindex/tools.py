@@ -157,7 +157,7 @@ class ToolRouting(Delegation):
             messages.append(ChatMessage(role=MessageRole.USER, content=user_msg))
         elif user_msg is not None:
             messages.append(user_msg)
-        return self._request(messages, tools=True)
+        return self._request(messages, conversation=True, tools=True)
 
 
 def _tool_caller(llm: LLM) -> FunctionCallingLLM:

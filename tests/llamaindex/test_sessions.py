@@ -4,12 +4,21 @@ from typing import Any
 
 import pytest
 from llama_index.core import SummaryIndex
+from llama_index.core.agent.workflow import FunctionAgent
 from llama_index.core.base.llms.types import ChatMessage, MessageRole
 from llama_index.core.chat_engine import SimpleChatEngine
 from llama_index.core.memory import ChatMemoryBuffer
+from llama_index.core.prompts import PromptTemplate
 from llama_index.core.schema import TextNode
+from llama_index.core.tools import FunctionTool
+from pydantic import BaseModel
 
 from routellm_core import routing
+
+
+class Product(BaseModel):
+    a: int
+    b: int
 
 
 def turns(*texts: str) -> list[ChatMessage]:
@@ -66,3 +75,36 @@ def test_it_moves_where_that_pays_for_the_cold_cache(make_pair) -> None:
     record = record_of(llm.with_threshold(0.11).chat(turns(long, "yes", "easy")))
     assert (record["choice"], record["reason"]) == ("strong", "session")
     assert record["threshold"] < 0.1
+
+
+@pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince20")
+async def test_structured_turns_of_a_conversation_stay_on_its_model(make_pair) -> None:
+    pair = make_pair(sticky=True)
+    pair.llm.chat(turns("a hard start"))
+    history = turns("a hard start", "yes", "an easy end")
+    structured = pair.llm.as_structured_llm(Product)
+    structured.chat(history)
+    list(structured.stream_chat(history))
+    await structured.achat(history)
+    [chunk async for chunk in await structured.astream_chat(history)]
+    assert pair.calls == (5, 0)
+
+
+def test_a_structured_prediction_of_a_template_belongs_to_no_conversation(make_pair) -> None:
+    pair = make_pair(sticky=True)
+    pair.llm.chat(turns("a hard start"))
+    prompt = PromptTemplate("a hard start")
+    pair.llm.structured_predict(Product, prompt, query_str="easy")
+    assert pair.calls == (1, 1)
+
+
+@pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince20")
+@pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince211")
+async def test_the_output_cls_of_an_agent_stays_on_the_model_of_the_conversation(make_pair) -> None:
+    tool = FunctionTool.from_defaults(lambda a, b: a * b, name="multiply", description="Multiply.")
+    pair = make_pair(sticky=True)
+    pair.llm.chat(turns("a hard start"))
+    agent = FunctionAgent(tools=[tool], llm=pair.llm, output_cls=Product)
+    response = await agent.run("an easy end", chat_history=turns("a hard start", "yes"))
+    assert response.structured_response == {"a": 6, "b": 7}
+    assert pair.calls == (4, 0), "the loop and the structured answer are the strong model's"
