@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, Self
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput, ModelProfile
@@ -215,7 +216,7 @@ class RoutedChatModel(DelegatingChatModel):
             engine=self.engine, extract_prompt=self.extract_prompt, config_prefix=self.config_prefix
         )
         refuses = Capabilities(
-            tools=False if needs.tools else None, structured_output=False if needs.structured_output else None
+            tools=False if needs.tools else None, structured_output=False if needs.schema is not None else None
         )
         told = {
             name: refuses.completed_by(able) if name in unable else able for name, able in self._capabilities.items()
@@ -268,7 +269,7 @@ class RoutedChatModel(DelegatingChatModel):
             NoCandidateError: If no candidate can take the call.
             ScoringError: If scoring fails and `on_router_error` is "raise".
         """
-        return self.engine.decide(self.routing.request(input, config, **kwargs))
+        return self.engine.decide(replace(self.routing.request(input, config, **kwargs), dry_run=True))
 
     async def adecide(
         self,
@@ -277,7 +278,7 @@ class RoutedChatModel(DelegatingChatModel):
         **kwargs: Any,
     ) -> RoutingDecision:
         """Decide where a call would go, without calling any model or blocking the event loop; see `decide`."""
-        return await self.engine.adecide(self.routing.request(input, config, **kwargs))
+        return await self.engine.adecide(replace(self.routing.request(input, config, **kwargs), dry_run=True))
 
     # --- what delegation needs ---------------------------------------------------------------------------------------
 
@@ -334,7 +335,7 @@ class RoutedChatModel(DelegatingChatModel):
         copied._bound, copied._unable = bound_in_each(
             self.candidates, lambda name, model: with_tools(name, model, tools, **kwargs)
         )
-        copied._needs = CallNeeds(tools=bool(tools)).and_of(kwargs)
+        copied._needs = CallNeeds(tools=tuple(tools)).and_of(kwargs)
         copied._connect()
         return copied.bind()
 
@@ -359,19 +360,19 @@ class RoutedChatModel(DelegatingChatModel):
             lambda name, model: with_schema(name, model, schema, include_raw=include_raw, **kwargs),
         )
         return RoutedRunnable(
-            self._routing_for(self._needs_of_schema(kwargs.get("method")), unable),
+            self._routing_for(self._needs_of_schema(schema, kwargs.get("method")), unable),
             bound,
             self.run_settings,
             falls_back=self.fallback,
         )
 
-    def _needs_of_schema(self, method: object) -> CallNeeds:
+    def _needs_of_schema(self, schema: dict[str, Any] | type, method: object) -> CallNeeds:
         if method == "json_mode":  # asks for no schema, only for JSON
             return CallNeeds()
         given, nothing = self.engine.capabilities, Capabilities()
         able = [given.get(name, nothing).completed_by(told) for name, told in self._capabilities.items()]
         by_tools = method == "function_calling" or all(one.structured_output is False for one in able)
-        return CallNeeds(tools=by_tools, structured_output=not by_tools)
+        return CallNeeds(tools=(schema,)) if by_tools else CallNeeds(schema=schema)
 
     # --- what others ask about it ------------------------------------------------------------------------------------
 

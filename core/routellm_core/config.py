@@ -53,7 +53,7 @@ def _price_kind(value: object) -> str:
 
 _AnyPrice = Annotated[
     Annotated[PriceConfig, Tag("fields")]
-    | Annotated[float, Field(ge=0), Tag("number")]
+    | Annotated[float, Field(ge=0, strict=True), Tag("number")]
     | Annotated[Literal["list"], Tag("word")],
     Discriminator(_price_kind),
 ]
@@ -75,7 +75,7 @@ class ModelConfig(_Strict):
     """Who serves it, as LangChain's `init_chat_model` calls it ("openai"); None if the model is given as an object."""
     model: str | None = None
     """The provider's name of it."""
-    arguments: dict[str, Any] = Field(default_factory=dict)
+    arguments: dict[str, Any] = Field(default_factory=dict, repr=False)
     """Constructor arguments; keys belong into the environment, not here."""
     price: _AnyPrice | None = None
     """A price, one number for input and output, "list" for the public list price (extra `prices`), or None if unknown."""
@@ -105,8 +105,8 @@ class ChainConfig(_Strict):
     references: dict[str, str] = Field(default_factory=dict)
     router: str = "default"
     policy: str = "threshold"
-    threshold: float | None = Field(default=None, ge=0, le=1)
-    strong_fraction: float | None = Field(default=None, ge=0, le=1)
+    threshold: float | None = Field(default=None, ge=0, le=1, strict=True)
+    strong_fraction: float | None = Field(default=None, ge=0, le=1, strict=True)
     tools_route: str | None = None
     sticky: bool = False
     on_router_error: OnRouterError = "strong"
@@ -161,6 +161,9 @@ class RoutingConfig:
         except yaml.MarkedYAMLError as error:
             line = "" if error.problem_mark is None else f", line {error.problem_mark.line + 1}"
             raise ConfigurationError(f"{self.path}{line}: not valid YAML: {error.problem}") from None
+        except yaml.YAMLError as error:
+            raise ConfigurationError(f"{self.path}: not valid YAML: {type(error).__name__}") from None
+        self._refuse_repeated_keys(self._tree)
         if not isinstance(data, dict):
             raise ConfigurationError(f"{self.path}: must hold models, routers and chains")
         try:
@@ -247,12 +250,17 @@ class RoutingConfig:
                 )
             threshold = router.thresholds.threshold_for(chain.strong_fraction)
         prices = {name: price for name in chain.models if (price := self._price(name)) is not None}
+        if prices and len(prices) < len(chain.models):
+            missing = ", ".join(name for name in chain.models if name not in prices)
+            raise ConfigurationError(
+                f"some models of this chain have a price and {missing} has none: price all or none"
+            )
         return Plan(
             router=router,
             candidates=chain.models,
             policy=get_policy(chain.policy),
             references=chain.references,
-            prices=prices if len(prices) == len(chain.models) else {},
+            prices=prices,
             capabilities={name: self._capabilities(name) for name in chain.models},
             own_threshold=threshold,
             tools_route=chain.tools_route,
@@ -276,6 +284,23 @@ class RoutingConfig:
     def _capabilities(self, name: str) -> Capabilities:
         given = Capabilities(**self.models[name].capabilities.model_dump())
         return given.completed_by(self._told.get(name, Capabilities()))
+
+    def _refuse_repeated_keys(self, node: yaml.Node | None) -> None:
+        children: list[yaml.Node] = []
+        if isinstance(node, yaml.MappingNode):
+            seen: dict[str, int] = {}
+            for key, value in node.value:
+                line = key.start_mark.line + 1
+                if key.value in seen:
+                    raise ConfigurationError(
+                        f"{self.path}, line {line}: {key.value!r} stands here a second time, first in line {seen[key.value]}"
+                    )
+                seen[key.value] = line
+                children.append(value)
+        elif isinstance(node, yaml.SequenceNode):
+            children = node.value
+        for child in children:
+            self._refuse_repeated_keys(child)
 
     def _check_names(self) -> None:
         for name, chain in self.chains.items():

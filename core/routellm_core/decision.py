@@ -29,6 +29,7 @@ class RoutingRequest:
         images: Whether the prompt holds images.
         structured_output: Whether the answer must follow a schema.
         tokens: About how many tokens the whole prompt has; None if unknown.
+        dry_run: Whether nobody will call the model, so that a sticky engine must not note where the conversation goes.
         capabilities: What the models say of themselves, by name; counts where the engine was told nothing.
     """
 
@@ -42,6 +43,7 @@ class RoutingRequest:
     images: bool = False
     structured_output: bool = False
     tokens: int | None = None
+    dry_run: bool = False
     capabilities: "Mapping[str, Capabilities]" = field(default_factory=dict)
 
 
@@ -62,6 +64,9 @@ class RoutingDecision:
         ruled_out: The candidates that could not take this call, each with why.
         scoring_ms: How long this caller waited for the score; 0 if it was not scored.
         fallback_from: The candidate that failed before this decision; None if none did.
+        baseline: The candidate that would take every call without routing, for the ledger; not part of `to_dict`.
+        session_key: Under which a sticky engine keeps the conversation, a digest or what the caller called it; None if it keeps
+            none; not part of `to_dict`.
     """
 
     choice: str
@@ -76,6 +81,8 @@ class RoutingDecision:
     ruled_out: Mapping[str, str] = field(default_factory=dict)
     scoring_ms: float = 0.0
     fallback_from: str | None = None
+    baseline: str | None = field(default=None, repr=False, compare=False)
+    session_key: str | None = field(default=None, repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON, for metadata and logs."""

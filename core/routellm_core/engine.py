@@ -127,6 +127,7 @@ class RoutingEngine:
     def _set_up(self, sections: Mapping[str, Section], chain: str) -> None:
         self._chain = chain
         self._sections = sections
+        self._known_models = {name for section in sections.values() for name in section.plan.candidates}
         plan = sections[chain].plan
         self.ledger = Ledger(_all_prices(sections), plan.strong)
 
@@ -160,7 +161,7 @@ class RoutingEngine:
         """
         sections = source.build_sections()
         _require_chain(self._chain, sections, ConfigurationError)
-        new = sorted({name for section in sections.values() for name in section.plan.candidates} - set(self.models))
+        new = sorted({name for section in sections.values() for name in section.plan.candidates} - self._known_models)
         if new:
             raise ConfigurationError(f"a reload cannot add models ({', '.join(new)}); make a new engine for them")
         kept = {name: _with_sessions_of(self._sections.get(name), section) for name, section in sections.items()}
@@ -312,6 +313,10 @@ class RoutingEngine:
         if not decision.alternatives:
             return None
         choice, *alternatives = decision.alternatives
+        if decision.session_key is not None:
+            # The conversation goes on where it is answered, instead of trying the model that failed again every time.
+            for section in self._sections.values():
+                section.plan.move_session(decision.session_key, choice)
         return replace(
             decision,
             choice=choice,
@@ -331,7 +336,7 @@ class RoutingEngine:
             usage: The tokens the model reported; None if it reported none.
             error: What the model raised; None if it answered.
         """
-        self.ledger.record(decision.choice, usage, failed=error is not None)
+        self.ledger.record(decision.choice, usage, failed=error is not None, strong=decision.baseline)
 
     def _open(
         self, request: RoutingRequest | str, sections: Mapping[str, Section]

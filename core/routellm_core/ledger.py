@@ -58,18 +58,22 @@ class Ledger:
         self._prices = dict(prices)
         self._strong = strong
         self._lock = threading.Lock()
-        self._totals: dict[str, ModelTotals] = {}
+        self._totals: dict[tuple[str, str], ModelTotals] = {}
 
-    def record(self, model: str, usage: Usage | None = None, *, failed: bool = False) -> None:
+    def record(
+        self, model: str, usage: Usage | None = None, *, failed: bool = False, strong: str | None = None
+    ) -> None:
         """Add one call.
 
         Args:
             model: The candidate that was called.
             usage: Its tokens; None if they are not known.
             failed: Whether the call failed.
+            strong: The candidate that would have taken this call; None takes the ledger's own. Chains may differ in it.
         """
+        key = (model, self._strong if strong is None else strong)
         with self._lock:
-            totals = self._totals.get(model, ModelTotals())
+            totals = self._totals.get(key, ModelTotals())
             if failed:
                 totals = replace(totals, failures=totals.failures + 1)
             else:
@@ -77,15 +81,8 @@ class Ledger:
                     totals, calls=totals.calls + 1, calls_without_usage=totals.calls_without_usage + (usage is None)
                 )
             if usage is not None:
-                totals = replace(
-                    totals,
-                    usage=Usage(
-                        input_tokens=totals.usage.input_tokens + usage.input_tokens,
-                        output_tokens=totals.usage.output_tokens + usage.output_tokens,
-                        cached_tokens=totals.usage.cached_tokens + usage.cached_tokens,
-                    ),
-                )
-            self._totals[model] = totals
+                totals = replace(totals, usage=_added(totals.usage, usage))
+            self._totals[key] = totals
 
     def update_prices(self, prices: Mapping[str, Price], strong: str) -> None:
         """Take other prices; what was recorded is counted at them from now on."""
@@ -98,10 +95,11 @@ class Ledger:
         """The totals of every model that was called, costs included."""
         with self._lock:
             totals = dict(self._totals)
-        return {
-            model: replace(one, cost=self._cost(one.usage, model), strong_only_cost=self._cost(one.usage, self._strong))
-            for model, one in totals.items()
-        }
+        merged: dict[str, ModelTotals] = {}
+        for (model, strong), one in totals.items():
+            priced = replace(one, cost=self._cost(one.usage, model), strong_only_cost=self._cost(one.usage, strong))
+            merged[model] = _merged(merged[model], priced) if model in merged else priced
+        return merged
 
     @property
     def cost(self) -> float | None:
@@ -147,6 +145,25 @@ class Ledger:
         if price is None:
             return None
         return price.cost(usage.input_tokens, usage.output_tokens, usage.cached_tokens)
+
+
+def _added(a: Usage, b: Usage) -> Usage:
+    return Usage(
+        input_tokens=a.input_tokens + b.input_tokens,
+        output_tokens=a.output_tokens + b.output_tokens,
+        cached_tokens=a.cached_tokens + b.cached_tokens,
+    )
+
+
+def _merged(a: ModelTotals, b: ModelTotals) -> ModelTotals:
+    return ModelTotals(
+        calls=a.calls + b.calls,
+        failures=a.failures + b.failures,
+        calls_without_usage=a.calls_without_usage + b.calls_without_usage,
+        usage=_added(a.usage, b.usage),
+        cost=_sum([a.cost, b.cost]),
+        strong_only_cost=_sum([a.strong_only_cost, b.strong_only_cost]),
+    )
 
 
 def _sum(costs: Any) -> float | None:

@@ -272,11 +272,13 @@ class Plan:
             explanation=f"{call.note}; {why}" if call.note else why,
             ruled_out=call.ruled_out,
             scoring_ms=scoring_ms,
+            baseline=self.strong,
+            session_key=call.session_key,
         )
 
     def remember(self, call: Call, decision: RoutingDecision) -> None:
         """Keep where the conversation now is, if the plan is sticky; what was forced from outside does not move it."""
-        if self.sessions is None or call.session_key is None:
+        if self.sessions is None or call.session_key is None or call.request.dry_run:
             return
         if decision.reason in ("policy", "session", "only_candidate"):
             state = call.session or SessionState(choice=decision.choice)
@@ -290,6 +292,12 @@ class Plan:
             name: self.capabilities.get(name, unknown).completed_by(told.get(name, unknown)) for name in self.candidates
         }
 
+    def move_session(self, key: str, choice: str) -> None:
+        """Note that another candidate answered for the one the conversation was on."""
+        state = None if self.sessions is None else self.sessions.get(key)
+        if self.sessions is not None and state is not None:
+            self.sessions.set(key, state.moved(choice, None, time.time()))
+
     def _session_key(self, request: RoutingRequest, session: str | None) -> str | None:
         if self.sessions is None:
             return None
@@ -302,12 +310,10 @@ class Plan:
 
     def _may_leave(self, call: Call) -> bool:
         """Whether it is known what leaving the session's model would cost; otherwise the conversation stays."""
-        known = (
-            self.is_pair
-            and isinstance(self.policy, ThresholdPolicy)
-            and all(name in self.prices for name in self.candidates)
-        )
-        return known and call.request.tokens is not None
+        if call.session is None or call.request.tokens is None or not isinstance(self.policy, ThresholdPolicy):
+            return False
+        price = self.prices.get(call.session.choice)
+        return len(self.prices) == len(self.candidates) and price is not None and price.cached_input is not None
 
     def _session_threshold(self, call: Call, threshold: float | None) -> float | None:
         tokens, state = call.request.tokens, call.session
@@ -335,6 +341,8 @@ class Plan:
             explanation=f"{call.note}; {why}" if call.note else why,
             ruled_out=call.ruled_out,
             scoring_ms=scoring_ms,
+            baseline=self.strong,
+            session_key=call.session_key,
         )
 
     def _safe_choice(self, allowed: Sequence[str]) -> str:

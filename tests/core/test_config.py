@@ -133,6 +133,12 @@ def test_a_pool(write):
         ("sticky: true", "sticky: maybe", r"line 17, chains.summarise.sticky"),
         ("chains:", "chain:", r"chains: Field required"),
         ("models:", "models: [", r"not valid YAML"),
+        ("  summarise:", "  support:", r"line 11: 'support' stands here a second time, first in line 10"),
+        ("provider: openai", "provider: \x07", r"not valid YAML"),
+        ("threshold: 0.01", "threshold: true", r"line 15, chains.summarise.threshold: .*number"),
+        ("threshold: 0.01", "threshold: '0.01'", r"line 15, chains.summarise.threshold: .*number"),
+        ("price: 1.0", "price: true", r"line 3, models.medium.price: .*number"),
+        ("    price: 0.1\n", "", r"line 9, chains.support: some models .* and small has none"),
         (TEXT, "- a\n- b\n", r"must hold models, routers and chains"),
         (TEXT, "", r"must hold models, routers and chains"),
     ],
@@ -151,6 +157,12 @@ def test_a_missing_file_is_named(tmp_path):
 def test_no_code_runs_from_a_file(write):
     with pytest.raises(ConfigurationError, match=r"not valid YAML|could not determine"):
         load_config(write("models: !!python/object/apply:os.system ['echo hacked']\n"))
+
+
+def test_arguments_of_models_are_not_shown(write):
+    config = load_config(write(TEXT.replace("model: big-one", "model: big-one, arguments: {api_key: sk-secret}")))
+    assert config.models["large"].arguments == {"api_key": "sk-secret"}
+    assert "sk-secret" not in repr(config.models)
 
 
 class TestReload:
@@ -174,6 +186,15 @@ class TestReload:
         with pytest.raises(ConfigurationError, match=message):
             engine.reload(load_config(write(TEXT.replace(right, wrong, 1))))
         assert engine.plan is before
+
+    def test_can_be_taken_back(self, write):
+        one_chain = TEXT.replace(
+            "summarise:\n    strong: large\n    weak: small", "summarise:\n    strong: large\n    weak: medium"
+        )
+        engine = load_config(write(one_chain)).engine("support")
+        engine.reload(load_config(write(TEXT)))  # nobody routes to medium now
+        engine.reload(load_config(write(one_chain)))
+        assert "medium" in engine.models
 
     def test_conversations_and_the_ledger_go_on(self, write):
         engine = load_config(write()).engine("summarise")

@@ -3,7 +3,7 @@
 import pytest
 
 from routellm_core import RoutingDecision, RoutingEngine, RoutingRequest
-from routellm_core.errors import ConfigurationError, InvalidThresholdError, ScoringError
+from routellm_core.errors import InvalidThresholdError, ScoringError, UnknownTargetError
 from routellm_core.testing import FunctionRouter
 
 
@@ -26,7 +26,7 @@ REQUESTS = [
 def test_errors_are_returned_in_place_of_their_decisions():
     engine = RoutingEngine(FunctionRouter(win_rate), threshold=0.5, on_router_error="raise")
     results = engine.decide_batch(REQUESTS, return_exceptions=True)
-    kinds = [RoutingDecision, ScoringError, InvalidThresholdError, ConfigurationError, RoutingDecision, RoutingDecision]
+    kinds = [RoutingDecision, ScoringError, InvalidThresholdError, UnknownTargetError, RoutingDecision, RoutingDecision]
     assert [type(result) for result in results] == kinds
     assert [results[place].choice for place in (0, 4, 5)] == ["strong", "strong", "weak"]
 

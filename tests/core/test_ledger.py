@@ -2,7 +2,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from routellm_core import RoutingEngine
+from routellm_core import RoutingEngine, RoutingRequest
+from routellm_core.config import load_config
 from routellm_core.errors import ConfigurationError
 from routellm_core.ledger import Ledger, Usage
 from routellm_core.pricing import Price, look_up_price
@@ -75,3 +76,21 @@ def test_list_prices_come_from_the_price_package():
     price = look_up_price("gpt-4o", "openai")
     assert price == Price(input=2.5, output=10.0, cached_input=1.25)  # OpenAI's list price since October 2024
     assert look_up_price("no-such-model-anywhere") is None
+
+
+def test_every_chain_is_compared_with_its_own_strong_model(tmp_path):
+    path = tmp_path / "routing.yaml"
+    path.write_text(
+        "models: {large: {price: 10}, medium: {price: 3}, small: {price: 1}}\n"
+        "chains:\n"
+        "  a: {strong: large, weak: small, router: random}\n"
+        "  b: {strong: medium, weak: small, router: random}\n"
+    )
+    engine = load_config(path).engine("a")
+    million = Usage(input_tokens=1_000_000)
+    engine.record(engine.decide(RoutingRequest(text="x", chain="b", route="strong")), million)
+    assert engine.ledger.to_dict()["saved_fraction"] == 0
+    engine.record(engine.decide(RoutingRequest(text="x", route="weak")), million)
+    engine.record(engine.decide(RoutingRequest(text="x", chain="b", route="weak")), million)
+    assert (engine.ledger.cost, engine.ledger.strong_only_cost) == pytest.approx((3 + 1 + 1, 3 + 10 + 3))
+    assert engine.ledger.totals["small"].calls == 2

@@ -60,6 +60,26 @@ def test_a_failure_of_the_router_does_not_bind_a_conversation():
     assert engine.decide(RoutingRequest(text="easy", session="s")).choice == "weak"
 
 
+def test_a_dry_run_does_not_move_a_conversation():
+    engine = engine_for({"hard": 0.9, "easy": 0.1})
+    assert engine.decide(RoutingRequest(text="hard", session="s", dry_run=True)).choice == "strong"
+    assert engine.decide(RoutingRequest(text="easy", session="s")).choice == "weak"
+
+
+def test_a_conversation_goes_on_with_the_model_that_took_over():
+    engine = engine_for({"hard": 0.9, "harder": 0.95})
+    decision = engine.decide(RoutingRequest(text="hard", session="s"))
+    assert engine.fall_back(decision, TimeoutError()).choice == "weak"
+    assert engine.decide(RoutingRequest(text="harder", session="s")).choice == "weak"
+    assert "s" not in decision.to_dict().values()
+
+
+def test_prices_without_a_cache_discount_give_no_reason_to_leave():
+    engine = engine_for({"hard": 0.9, "easy": 0.1}, prices={"weak": 1.0, "strong": 10.0})
+    assert engine.decide(RoutingRequest(text="hard", session="s", tokens=100)).choice == "strong"
+    assert engine.decide(RoutingRequest(text="easy", session="s", tokens=100)).reason == "session"
+
+
 class TestSwitchRule:
     PRICES: ClassVar = {"weak": CHEAP, "strong": DEAR}
 
@@ -76,7 +96,9 @@ class TestSwitchRule:
         assert back.choice == "strong"
 
     def test_a_conversation_on_the_strong_model_stays_while_a_cold_start_costs_more(self):
-        engine = engine_for({"easy": 0.3, "hard": 0.9}, prices={"weak": Price(input=1.0, output=2.0), "strong": DEAR})
+        engine = engine_for(
+            {"easy": 0.3, "hard": 0.9}, prices={"weak": Price(input=1.0, output=2.0, cached_input=0.1), "strong": DEAR}
+        )
         engine.decide(RoutingRequest(text="hard", session="s", tokens=100_000))
         stays = engine.decide(RoutingRequest(text="easy", session="s", tokens=100_100))
         assert (stays.choice, stays.reason) == ("strong", "session")

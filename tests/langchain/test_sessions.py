@@ -137,3 +137,9 @@ def test_with_a_prefix_and_a_mistyped_key(make_routed, routed):
     assert choice(graph.invoke(GIVEN, context=context)["messages"][-1]) == "strong"
     with pytest.raises(ConfigurationError, match="did you mean 'routellm_threshold'"):
         graph_of(routed, context_schema=dict).invoke(GIVEN, context={"routellm_treshold": 0.2})
+
+
+def test_deciding_without_a_call_does_not_move_the_conversation(make_routed):
+    routed = make_routed(sticky=True)
+    assert routed.decide("a hard theorem", in_session("s")).choice == "strong"
+    assert choice(routed.invoke("easy", in_session("s"))) == "weak"
