@@ -17,21 +17,26 @@ class CallNeeds:
     """What a call asks of the model that takes it, beyond its prompt.
 
     Attributes:
-        tools: Whether it offers tools.
-        structured_output: Whether the provider must hold the answer to a schema.
+        tools: The tools it offers, in any form that a chat model takes.
+        schema: What the provider must hold the answer to, as a class or a JSON schema; None means nothing.
     """
 
-    tools: bool = False
-    structured_output: bool = False
+    tools: tuple[Any, ...] = ()
+    schema: Any = None
 
     def and_of(self, arguments: Mapping[str, Any]) -> "CallNeeds":
         """Return these needs and those of the arguments of a call, as a provider's chat model takes them."""
         if not arguments:
             return self
         return CallNeeds(
-            tools=self.tools or bool(arguments.get("tools") or arguments.get("functions")),
-            structured_output=self.structured_output or _is_schema(arguments.get("response_format")),
+            tools=(*self.tools, *(arguments.get("tools") or arguments.get("functions") or ())),
+            schema=arguments["response_format"] if _is_schema(arguments.get("response_format")) else self.schema,
         )
+
+    @property
+    def schemas(self) -> tuple[Any, ...]:
+        """Everything that takes tokens besides the messages."""
+        return self.tools if self.schema is None else (*self.tools, self.schema)
 
 
 def _is_schema(response_format: object) -> bool:

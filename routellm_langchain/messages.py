@@ -12,11 +12,15 @@ The rule, in full:
 `extract_prompt=` of a routed model replaces the rule.
 """
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from langchain_core.language_models import LanguageModelInput
-from langchain_core.messages import BaseMessage, ChatMessage, HumanMessage, convert_to_messages
+from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMessage, convert_to_messages
+from langchain_core.messages.utils import count_tokens_approximately
 from langchain_core.prompt_values import PromptValue
+from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from routellm_core.errors import ConfigurationError
 
@@ -67,6 +71,36 @@ def text_to_score(messages: Sequence[BaseMessage], extract_prompt: ExtractPrompt
     if not isinstance(text, str):
         raise ConfigurationError(f"extract_prompt must return a string, not {type(text).__name__}")
     return text
+
+
+def approximate_tokens(messages: Sequence[BaseMessage], schemas: Sequence[object] = ()) -> int:
+    """Return about how many tokens a call takes: four characters are one, and each that is not ASCII is one.
+
+    Args:
+        messages: What the model is sent.
+        schemas: Tools and schemas for the answer, in any form that a chat model takes.
+    """
+    described = "".join(map(_description, schemas))
+    texts = [described, *map(_counted_text, messages)]
+    not_ascii = sum(len(text) - len(text.encode("ascii", "ignore")) for text in texts)
+    # LangChain's count takes four characters of any script for one token.
+    return count_tokens_approximately(messages) + (len(described) + 3 * not_ascii) // 4
+
+
+def _counted_text(message: BaseMessage) -> str:
+    if not isinstance(message.content, str):
+        return repr(message.content)
+    calls = message.tool_calls if isinstance(message, AIMessage) else []
+    return message.content + (repr(calls) if calls else "")
+
+
+def _description(schema: Any) -> str:
+    if not isinstance(schema, Mapping):
+        try:
+            schema = convert_to_openai_tool(schema)
+        except (TypeError, ValueError):  # its text is near enough; binding it says what is wrong with it
+            return str(schema)
+    return json.dumps(schema, ensure_ascii=False, default=str)
 
 
 _HUMAN_ROLES = ("user", "human")

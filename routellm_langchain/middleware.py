@@ -18,7 +18,7 @@ from langchain.agents.middleware.types import (
     ModelResponse,
     PrivateStateAttr,
 )
-from langchain.agents.structured_output import ProviderStrategy
+from langchain.agents.structured_output import AutoStrategy, ProviderStrategy, ToolStrategy
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.callbacks.base import BaseCallbackManager
 from langchain_core.language_models import BaseChatModel
@@ -133,7 +133,7 @@ class RoutingMiddleware(AgentMiddleware[RoutingState, Any, Any]):
             return handler(request)
         kept = self._kept(request)
         if kept is None:
-            decision = self._decide(request.messages, **_needs(request))
+            decision = self._decide(_messages(request), **_needs(request))
         else:
             decision = _unless_ruled_out(kept, self.engine.decide(self._asking_for(kept, request)))
         answered = _Answered(self.engine, decision)
@@ -147,7 +147,7 @@ class RoutingMiddleware(AgentMiddleware[RoutingState, Any, Any]):
             return await handler(request)
         kept = self._kept(request)
         if kept is None:
-            decision = await self._adecide(request.messages, **_needs(request))
+            decision = await self._adecide(_messages(request), **_needs(request))
         else:
             decision = _unless_ruled_out(kept, await self.engine.adecide(self._asking_for(kept, request)))
         answered = _Answered(self.engine, decision)
@@ -178,7 +178,7 @@ class RoutingMiddleware(AgentMiddleware[RoutingState, Any, Any]):
 
     def _asking_for(self, kept: RoutingDecision, request: ModelRequest[Any]) -> Any:
         """Return the request of a call that is to stay with the choice of its run, if that can take it."""
-        call = self._routing.request(request.messages, **_needs(request))
+        call = self._routing.request(_messages(request), **_needs(request))
         if call.tools and self.engine.plan.tools_route is not None and kept.reason != "forced":
             return call
         return replace(call, route=kept.choice)
@@ -223,15 +223,22 @@ def _chat_model(name: str, model: Runnable[Any, Any]) -> BaseChatModel:
     )
 
 
+def _messages(request: ModelRequest[Any]) -> list[Any]:
+    """Return what the model of a call is sent."""
+    return request.messages if request.system_message is None else [request.system_message, *request.messages]
+
+
 def _needs(request: ModelRequest[Any]) -> dict[str, Any]:
     """Return what a call asks of its model, as the arguments that a provider's model takes.
 
     A schema for the answer is a tool, unless the provider is to hold the answer to it.
     """
     if isinstance(request.response_format, ProviderStrategy):
-        return {"tools": request.tools, "response_format": {"type": "json_schema"}}
-    schema = [] if request.response_format is None else [request.response_format]
-    return {"tools": [*request.tools, *schema]}
+        return {"tools": request.tools, "response_format": request.response_format.to_model_kwargs()["response_format"]}
+    response_format: Any = request.response_format
+    by_strategy = isinstance(response_format, AutoStrategy | ToolStrategy)
+    schema = response_format.schema if by_strategy else response_format
+    return {"tools": request.tools if schema is None else [*request.tools, schema]}
 
 
 def _unless_ruled_out(kept: RoutingDecision, decision: RoutingDecision) -> RoutingDecision:

@@ -5,7 +5,6 @@ from copy import copy
 from typing import Any, Self, TypedDict, Unpack
 
 from langchain_core.language_models import LanguageModelInput
-from langchain_core.messages.utils import count_tokens_approximately
 from langchain_core.runnables import ConfigurableFieldSpec, Runnable, RunnableConfig, ensure_config
 from langchain_core.runnables.config import (
     get_async_callback_manager_for_config,
@@ -25,7 +24,14 @@ from routellm_core.scope import current_scope
 from routellm_core.sessions import SessionStore
 from routellm_langchain.capabilities import CallNeeds, has_images
 from routellm_langchain.configurable import ConfiguredFields, RoutingKeys
-from routellm_langchain.messages import ExtractPrompt, first_human_text, last_human_text, text_to_score, to_messages
+from routellm_langchain.messages import (
+    ExtractPrompt,
+    approximate_tokens,
+    first_human_text,
+    last_human_text,
+    text_to_score,
+    to_messages,
+)
 
 Prices = Mapping[str, Price | float | Mapping[str, Any]]
 """The price of each candidate: a `Price`, its fields, or one number, in US dollars per million tokens."""
@@ -160,14 +166,14 @@ class RoutingRunnable(Runnable[LanguageModelInput, RoutingDecision]):
         text = text_to_score(messages, self.extract_prompt)
         needs = self._needs.and_of(arguments)
         images = has_images(messages)
-        tokens = count_tokens_approximately(messages) if self._reads_tokens else None
-        demanding = needs.tools or needs.structured_output or images or tokens is not None
+        tokens = approximate_tokens(messages, needs.schemas) if self._reads_tokens else None
+        demanding = needs.schemas or images or tokens is not None
         return RoutingRequest(
             text=text,
             conversation=first_human_text(messages) if self.engine.sticky else None,
-            tools=needs.tools,
+            tools=bool(needs.tools),
             images=images,
-            structured_output=needs.structured_output,
+            structured_output=needs.schema is not None,
             tokens=tokens,
             capabilities=self._capabilities if demanding else {},
             **fields,

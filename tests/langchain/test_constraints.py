@@ -5,6 +5,8 @@ from langchain.agents import create_agent
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import HumanMessage
 from langchain_core.runnables import RunnableLambda
+from langchain_core.tools import StructuredTool
+from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_openai import ChatOpenAI
 
 from routellm_core import RoutingEngine
@@ -150,6 +152,45 @@ def test_a_long_prompt_never_reaches_a_small_window(make_routed):
     assert ruled_out["weak"].startswith("takes 100 tokens, the call has about 1")
     chat = [HumanMessage("easy " * 100), HumanMessage("easy")]
     assert decision(routed.invoke(chat))["choice"] == "strong"
+
+
+def test_each_character_of_other_scripts_is_about_a_token(make_routed):
+    routed = make_routed(weak=FakeChat(profile={"max_input_tokens": 8000}))
+    assert decision(routed.invoke("\N{CJK UNIFIED IDEOGRAPH-4F60}" * 20_000))["choice"] == "strong"
+    parts = HumanMessage([{"type": "text", "text": "\N{CJK UNIFIED IDEOGRAPH-4F60}" * 9_000}])
+    assert decision(routed.invoke([parts]))["choice"] == "strong"
+    assert decision(routed.invoke("easy " * 4_000))["choice"] == "weak"
+
+
+def long_tool(name):
+    parameters = {"type": "object", "properties": {"x": {"type": "integer"}}}
+    return StructuredTool(name=name, description="word " * 200, args_schema=parameters, func=ping)
+
+
+@pytest.mark.parametrize("form", [lambda tool: tool, convert_to_openai_tool], ids=["tools", "dicts"])
+def test_tools_take_room_in_the_window(make_routed, form):
+    routed = make_routed(weak=FakeChat(profile={"max_input_tokens": 1000}))
+    tools = [form(long_tool(f"tool_{i}")) for i in range(50)]
+    assert decision(routed.bind_tools(tools).invoke("easy 1"))["choice"] == "strong"
+    assert decision(routed.bind_tools(tools[:1]).invoke("easy 1"))["choice"] == "weak"
+    arguments = {"tools": [convert_to_openai_tool(tool) for tool in tools]}
+    assert decision(routed.invoke("easy 1", **arguments))["choice"] == "strong"
+
+
+@pytest.mark.parametrize("method", [None, "function_calling"])
+def test_a_schema_takes_room_in_the_window(make_routed, method):
+    routed = make_routed(weak=FakeChat(profile={"max_input_tokens": 1000}))
+    options = {"include_raw": True} | ({} if method is None else {"method": method})
+    long = {**SCHEMA, "description": "word " * 2000}
+    assert decision(routed.with_structured_output(long, **options).invoke("easy 1")["raw"])["choice"] == "strong"
+    assert decision(routed.with_structured_output(SCHEMA, **options).invoke("easy 1")["raw"])["choice"] == "weak"
+
+
+def test_a_tool_that_no_schema_can_be_made_of_is_counted_all_the_same(make_routed):
+    routed = make_routed(weak=FakeChat(profile={"max_input_tokens": 1000}))
+    assert routed.decide("easy", tools=[object()]).choice == "weak"
+    assert routed.decide("easy", tools=[{"type": "custom", "unserializable": object()}]).choice == "weak"
+    assert routed.decide("easy", tools=["word " * 2000]).choice == "strong"
 
 
 def test_tokens_are_counted_only_where_they_can_matter(make_routed):

@@ -7,8 +7,9 @@ import sys
 import pytest
 from langchain.agents import create_agent
 from langchain.agents.middleware import ModelFallbackMiddleware, ModelRetryMiddleware
-from langchain.agents.structured_output import ProviderStrategy, ToolStrategy
+from langchain.agents.structured_output import AutoStrategy, ProviderStrategy, ToolStrategy
 from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.tools import StructuredTool
 from langgraph.checkpoint.memory import InMemorySaver
 from pydantic import BaseModel
 
@@ -71,6 +72,27 @@ async def test_the_router_chooses_the_model_of_every_call_in_the_loop(make_agent
         assert models(result) == ["weak-model"] * 2
         assert choices(result) == ["weak", "weak"]
     assert router.scored == ["hard 7", "easy 7"]
+
+
+@pytest.mark.parametrize("per", ["run", "turn"])
+async def test_the_system_prompt_and_the_tools_take_room_in_the_window(make_agent, per):
+    weak = FakeChat(model="weak-model", profile={"max_input_tokens": 1000})
+    wordy = make_agent(per=per, weak=weak, agent_options={"system_prompt": "word " * 8000})
+    assert choices(wordy.invoke(EASY)) == choices(await wordy.ainvoke(EASY)) == ["strong", "strong"]
+    tools = [StructuredTool.from_function(double, name=f"tool_{i}", description="word " * 200) for i in range(50)]
+    assert choices(make_agent(per=per, weak=weak, tools=tools).invoke(EASY)) == ["strong", "strong"]
+    brief = make_agent(per=per, weak=weak, agent_options={"system_prompt": "word " * 80})
+    assert choices(brief.invoke(EASY)) == ["weak", "weak"]
+
+
+@pytest.mark.parametrize("per", ["run", "turn"])
+@pytest.mark.parametrize("strategy", [ToolStrategy, ProviderStrategy, AutoStrategy])
+def test_a_schema_for_the_answer_takes_room_in_the_window(make_agent, per, strategy):
+    able = {"max_input_tokens": 1000, "structured_output": True, "tool_calling": True}
+    schema = {"title": "A", "description": "word " * 2000, "type": "object", "properties": {"n": {"type": "integer"}}}
+    models = {"weak": FakeChat(profile=able), "strong": FakeChat(text='{"n": 1}')}
+    agent = make_agent(per=per, **models, tools=(), agent_options={"response_format": strategy(schema)})
+    assert set(choices(agent.invoke(EASY))) == {"strong"}
 
 
 async def test_asynchronous_calls_are_native(make_agent, strong, weak):
