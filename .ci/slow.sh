@@ -1,4 +1,4 @@
-# Sourced by .ci/run full: what is too slow for every change. Keeps a dated result in docs/ci-full.md.
+# Sourced by .ci/run slow and full: what is too slow for every change. Keeps a dated result in docs/ci-full.md.
 
 # One row per step: what was run, and how it ended.
 results=()
@@ -6,7 +6,8 @@ note() { results+=("| $1 | $2 |"); }
 last_line() { tail -n 1 "$1" | sed -E 's/=+ ?//g'; }
 
 step "tests with real language models"
-.venv-demo/bin/python -m pip install --quiet --disable-pip-version-check pytest pytest-asyncio pytest-socket
+make --no-print-directory .venv-demo/.installed
+.venv-demo/bin/python -m pip install --quiet --disable-pip-version-check pytest pytest-asyncio pytest-socket langchain
 ROUTELLM_REQUIRE_DEMO=1 ROUTELLM_DEMO_CACHE=$fresh/local-models .venv-demo/bin/python -m pytest -m slow tests/slow | tee "$fresh/slow-models.log"
 note "tests with real language models" "$(last_line "$fresh/slow-models.log")"
 
@@ -56,8 +57,8 @@ step "benchmarks"
 note "\`benchmarks/latency.py\`" "see [benchmarks/latency.md](benchmarks/latency.md)"
 
 {
-  printf '# The last full run of CI\n\n`.ci/run full` on %s, commit %s, %s cores, Python %s, %s s.\n\n| step | result |\n|---|---|\n' \
-    "$(date +%F)" "$(git rev-parse --short HEAD)" "$(nproc)" "$(.venv/bin/python -c 'import platform; print(platform.python_version())')" "$SECONDS"
+  printf '# The last full run of CI\n\n`.ci/run %s` on %s, commit %s, %s cores, Python %s, %s s.\n\n| step | result |\n|---|---|\n' \
+    "$mode" "$(date +%F)" "$(git rev-parse --short HEAD)" "$(nproc)" "$(.venv/bin/python -c 'import platform; print(platform.python_version())')" "$SECONDS"
   printf '%s\n' "${results[@]}"
 } > docs/ci-full.md
 cat docs/ci-full.md
