@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from llama_index.core.base.llms.types import ChatMessage, ImageBlock
+from llama_index.core.base.llms.types import ChatMessage, ImageBlock, MessageRole, ToolCallBlock
 from llama_index.core.constants import DEFAULT_CONTEXT_WINDOW
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import LLM
@@ -15,6 +15,8 @@ _NOTHING_SAID = Capabilities()
 
 _BYTES_PER_TOKEN = 2
 """Ordinary text has more in every language, so a text with fewer bytes than this for each token of a window fits it."""
+
+_END_OF_LOOP = "You have reached the maximum number of iterations ("
 
 
 def capabilities_of(llm: LLM) -> Capabilities:
@@ -59,6 +61,20 @@ def check_tools(candidates: Mapping[str, LLM], given: Mapping[str, Capabilities]
 def has_images(messages: Sequence[ChatMessage]) -> bool:
     """Return whether any message shows an image."""
     return any(isinstance(block, ImageBlock) for message in messages for block in message.blocks)
+
+
+def has_tool_turns(messages: Sequence[ChatMessage]) -> bool:
+    """Return whether any message calls a tool or says what one returned, or that an agent has no more tool calls left.
+
+    The latter comes without the calls that were made: LlamaIndex leaves them out of the request for the final answer.
+    """
+    return any(
+        message.role == MessageRole.TOOL
+        or (message.role == MessageRole.SYSTEM and (message.content or "").startswith(_END_OF_LOOP))
+        or bool(message.additional_kwargs.get("tool_calls"))
+        or any(isinstance(block, ToolCallBlock) for block in message.blocks)
+        for message in messages
+    )
 
 
 def count_tokens(messages: Sequence[ChatMessage], *, window: int | None = None) -> int | None:

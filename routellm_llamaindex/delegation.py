@@ -14,17 +14,19 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import chain, islice
 from typing import Any, TypeVar
 
 from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.llms.llm import LLM
 
+from routellm_core.constraints import rule_out
 from routellm_core.decision import RoutingDecision, RoutingRequest
 from routellm_llamaindex.base import RoutedBase
-from routellm_llamaindex.capabilities import count_tokens, has_images, known_capabilities
+from routellm_llamaindex.capabilities import count_tokens, has_images, has_tool_turns, known_capabilities
 from routellm_llamaindex.events import decision_tags, dispatch_decision, with_decision
-from routellm_llamaindex.text import first_question, text_to_score
+from routellm_llamaindex.text import first_question, restored, text_to_score
 from routellm_llamaindex.usage import UsageMeter
 
 T = TypeVar("T")
@@ -56,7 +58,8 @@ class Delegation(RoutedBase):
                 cannot be known without them, and neither images nor tokens are looked for.
             variables: The template variables; None if there are none.
             conversation: Whether the messages are a conversation, which a sticky engine keeps on its model.
-            tools: Whether it offers tools.
+            tools: Whether it offers tools; messages that hold tool calls or their results count as much, if a model
+                that calls tools can take them.
             structured_output: Whether the answer must follow a schema.
         """
         if callable(messages):
@@ -67,7 +70,7 @@ class Delegation(RoutedBase):
         capabilities = known_capabilities(self.candidates, self.engine.capabilities)
         windows = [able.context_window for able in capabilities.values() if able.context_window is not None]
         sticky = self.engine.sticky
-        return RoutingRequest(
+        request = RoutingRequest(
             text=text,
             conversation=first_question(known) if sticky and conversation else None,
             tools=tools,
@@ -76,6 +79,13 @@ class Delegation(RoutedBase):
             tokens=count_tokens(known, window=None if sticky else min(windows)) if sticky or windows else None,
             capabilities=capabilities,
         )
+        if not tools and has_tool_turns(restored(known)):
+            # The end of an agent's loop offers no tools, and still a model without them cannot read what went before. If no
+            # other can take the call, though, it may try.
+            with_tools = replace(request, tools=True)
+            if len(rule_out(with_tools, capabilities)) < len(capabilities):
+                return with_tools
+        return request
 
     def _call(self, request: RoutingRequest, call: Callable[[LLM], T]) -> T:
         decision = self.engine.decide(request)

@@ -220,6 +220,41 @@ async def test_calls_with_tools_go_to_the_model_that_has_them(make_pair, text: s
     assert pair.llm.chat(user("easy")).additional_kwargs["routellm"]["choice"] == "weak"
 
 
+async def test_the_last_step_of_a_loop_goes_to_the_model_that_called_the_tools(make_pair) -> None:
+    class Tireless(ToolLLM):
+        def _answer(self, messages: Any, tools: Any = (), **kwargs: Any) -> ChatMessage:
+            answer = super()._answer(messages, **kwargs)
+            return self.tool_call(tools[0].metadata.name) if tools else answer
+
+    pair = make_pair(strong=Tireless("big"), weak=PlainLLM("plain"))
+    agent = FunctionAgent(tools=[TOOL], llm=pair.llm, early_stopping_method="generate")
+    assert str(await agent.run("an easy product", max_iterations=2)) == "big says hi"
+    assert pair.calls[1] == 0
+
+
+async def test_the_output_cls_of_a_loop_goes_to_the_model_that_called_the_tools(make_pair) -> None:
+    pair = make_pair(strong=ToolLLM("big"), weak=PlainLLM("plain", reply='{"a": 1, "b": 1}'))
+    response = await FunctionAgent(tools=[TOOL], llm=pair.llm, output_cls=Product).run("an easy product")
+    assert response.structured_response == {"a": 6, "b": 7}
+    assert pair.calls == (3, 0)
+
+
+@pytest.mark.parametrize(
+    "turn",
+    [
+        ChatMessage(role=MessageRole.TOOL, content="42"),
+        ToolLLM("x").tool_call("multiply"),
+        BlockToolLLM("x").tool_call("multiply"),
+    ],
+)
+def test_messages_with_tool_turns_go_to_the_model_that_reads_them(make_pair, turn: ChatMessage) -> None:
+    history = [*user("easy"), turn]
+    assert make_pair(ToolLLM("big"), PlainLLM("plain")).llm.chat(history).message.content == "big says hi"
+    assert make_pair(PlainLLM("a"), PlainLLM("b")).llm.chat(history).message.content == "b says hi"
+    small = make_pair(ToolLLM("big", window=100), PlainLLM("plain"))
+    assert small.llm.chat([*user("easy " * 500), turn]).message.content == "plain says hi", "the other has no room"
+
+
 def test_answer_of_a_model_without_tools_has_no_tool_calls(make_pair) -> None:
     pair = make_pair(strong=ToolLLM("big"), weak=PlainLLM("plain"))
     response = pair.llm.chat(user("easy"))
