@@ -156,8 +156,14 @@ class Delegation(RoutedBase):
         llm = self.candidates[decision.choice]
         if self.emit_events:
             dispatch_decision(decision, llm.metadata.model_name)
-        with decision_tags(decision), meter.listening():
-            yield llm
+        try:
+            with decision_tags(decision), meter.listening():
+                yield llm
+        except Exception:
+            raise
+        except BaseException:  # cancelled: the model was called, and did not fail
+            self.engine.record(decision, meter.usage)
+            raise
 
     def _after_failure(self, decision: RoutingDecision, error: Exception) -> RoutingDecision | None:
         """Enter the failure in the ledger, and return the decision that follows it; None if there is none."""

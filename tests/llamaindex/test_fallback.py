@@ -189,7 +189,9 @@ async def test_cancellation_is_never_a_failure(make_pair) -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
     assert pair.calls == (0, 0)
-    assert pair.llm.ledger.totals == {}
+    totals = pair.llm.ledger.totals
+    assert list(totals) == ["weak"]
+    assert (totals["weak"].calls, totals["weak"].calls_without_usage, totals["weak"].failures) == (2, 2, 0)
 
 
 def test_what_the_router_refuses_is_no_failure_of_a_model(make_pair) -> None:

@@ -137,6 +137,25 @@ async def test_a_stream_that_is_left_is_recorded_once(make_pair) -> None:
     assert (pair.llm.ledger.totals["weak"].calls, pair.llm.ledger.totals["weak"].calls_without_usage) == (2, 2)
 
 
+@pytest.mark.parametrize("fallback", [False, True])
+def test_an_interrupted_call_is_recorded_as_no_failure(make_pair, fallback: bool) -> None:
+    class Interrupted(ToolLLM):
+        def chat(self, messages: Any, **kwargs: Any) -> Any:
+            super().chat(messages, **kwargs)
+            raise KeyboardInterrupt
+
+        def stream_chat(self, messages: Any, **kwargs: Any) -> Any:
+            return self.chat(messages)
+
+    pair = make_pair(weak=Interrupted("small", usage=REPORTED), fallback=fallback)
+    for call in (pair.llm.chat, pair.llm.stream_chat):
+        with pytest.raises(KeyboardInterrupt):
+            call(MESSAGES)
+    total = pair.llm.ledger.totals["weak"]
+    assert (total.calls, total.failures, total.usage) == (2, 0, Usage(input_tokens=200, output_tokens=40))
+    assert pair.calls == (0, 2)
+
+
 def test_nested_routed_models_feed_both_ledgers() -> None:
     inner = RoutedLLM(strong=reporting("big"), weak=reporting(), router=KeywordRouter(), threshold=0.5)
     outer = RoutedLLM(strong=inner, weak=ToolLLM("tiny"), router=KeywordRouter("very"), threshold=0.5)
