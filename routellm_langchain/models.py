@@ -22,6 +22,9 @@ SAMPLING = (
 )
 """Arguments that every call of a chat model may carry."""
 
+_SYNONYMS = (("max_tokens", "max_completion_tokens", "max_output_tokens", "num_predict"),)
+"""Names of fields that mean the same; a class has one of them, and may take no other, not even with a call."""
+
 STREAMING = ("streaming", "disable_streaming", "output_version")
 """Arguments that only the model object itself can carry."""
 
@@ -131,7 +134,8 @@ def with_settings(name: str, model: ChatRunnable, settings: Mapping[str, Any]) -
         settings: Arguments among `SAMPLING` and `STREAMING`; they win over what the model was made or bound with.
 
     Raises:
-        ConfigurationError: If a setting that calls cannot carry is no field of the model.
+        ConfigurationError: If a setting that calls cannot carry is no field of the model. `streaming=True` never is an error:
+            where there is no such field, whoever streams gets a stream all the same.
     """
 
     def apply(inner: Runnable[Any, Any]) -> Runnable[Any, Any]:
@@ -140,6 +144,8 @@ def with_settings(name: str, model: ChatRunnable, settings: Mapping[str, Any]) -
         fields = _settable_fields(inner)
         on_model = {fields[setting]: value for setting, value in settings.items() if setting in fields}
         per_call = {setting: value for setting, value in settings.items() if setting not in fields}
+        if per_call.get("streaming") is True:
+            del per_call["streaming"]
         for setting in STREAMING:
             if setting in per_call:
                 raise ConfigurationError(
@@ -279,4 +285,8 @@ def _settable_fields(model: Runnable[Any, Any]) -> dict[str, str]:
         fields[name] = name
         if field.alias:
             fields[field.alias] = name
+    for names in _SYNONYMS:
+        known = [fields[name] for name in names if name in fields]
+        if known:
+            fields = dict.fromkeys(names, known[0]) | fields
     return fields

@@ -277,11 +277,41 @@ def test_streaming_and_output_version_reach_the_model(router, server):
     assert "stream" not in server.requests[1].body or not server.requests[1].body["stream"]
 
 
-def test_streaming_for_a_model_that_has_no_such_field_is_an_error(make_routed):
+class StrictChat(FakeChat):
+    """Calls the bound of an answer by another name, and takes it in no call."""
+
+    num_predict: int | None = None
+
+    def _generate(self, messages, stop=None, run_manager=None, **kwargs):
+        if {"max_tokens", "max_completion_tokens", "streaming"} & set(kwargs):
+            raise TypeError("unexpected argument")
+        return super()._generate(messages, stop, run_manager, num_predict=self.num_predict, **kwargs)
+
+
+@pytest.mark.parametrize("setting", ["max_tokens", "max_completion_tokens"])
+def test_the_bound_of_an_answer_reaches_a_model_that_calls_it_otherwise(make_routed, strong, setting):
+    weak = StrictChat()
+    routed = make_routed(weak=weak, **{setting: 7})
+    routed.invoke("easy")
+    routed.invoke("hard")
+    assert weak.calls[0]["num_predict"] == 7
+    assert strong.calls[0][setting] == 7
+    make_routed(weak=StrictChat(num_predict=3)).invoke("easy")
+    assert weak.num_predict is None
+
+
+def test_a_model_that_has_no_field_for_streaming_streams_when_asked(make_routed):
+    plain = FakeListChatModel(responses=["abc"])
+    routed = make_routed(weak=plain, streaming=True)
+    assert routed.candidates["strong"].streaming is True
+    assert [chunk.text for chunk in routed.stream("easy")] == ["a", "b", "c"]
+
+
+def test_what_no_field_of_a_model_takes_is_an_error(make_routed):
     with pytest.raises(
         ConfigurationError, match="streaming= cannot be passed on to candidate 'weak': FakeListChatModel"
     ):
-        make_routed(weak=FakeListChatModel(responses=["x"]), streaming=True)
+        make_routed(weak=FakeListChatModel(responses=["x"]), streaming=False)
 
 
 def test_sampling_arguments_of_a_model_without_such_fields_go_with_every_call(make_routed, strong):
