@@ -47,11 +47,23 @@ def _is_schema(response_format: object) -> bool:
 
 def has_images(messages: Sequence[BaseMessage]) -> bool:
     """Return whether any message holds an image."""
-    return any(
-        isinstance(part, dict) and part.get("type") in _IMAGE_TYPES
-        for message in messages
-        if not isinstance(message.content, str)
-        for part in message.content
+    return any(_is_image(part) for message in messages for part in _parts(message.content))
+
+
+def _parts(content: object) -> list[Any]:
+    return content if isinstance(content, list) else []
+
+
+def _is_image(part: object) -> bool:
+    """Whether a part of a message is an image, or holds one, as the result of a tool may."""
+    if not isinstance(part, Mapping):
+        return False
+    source = part.get("source")
+    kinds = (part.get("mime_type"), source.get("media_type") if isinstance(source, Mapping) else None)
+    return (
+        part.get("type") in _IMAGE_TYPES
+        or any(isinstance(kind, str) and kind.lower().startswith("image/") for kind in kinds)
+        or any(_is_image(inner) for inner in _parts(part.get("content")))
     )
 
 

@@ -135,7 +135,18 @@ def test_a_schema_among_the_arguments_of_a_call_counts(make_routed):
 # --- images and the window ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("image", [IMAGE, {"type": "image", "url": "http://x/y.png"}])
+@pytest.mark.parametrize(
+    "image",
+    [
+        IMAGE,
+        {"type": "image", "url": "http://x/y.png"},
+        {"type": "media", "mime_type": "image/png", "data": "AAAA"},
+        {"type": "file", "mime_type": "Image/JPEG", "base64": "AAAA"},
+        {"type": "document", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}},
+        {"type": "tool_result", "tool_use_id": "1", "content": [{"type": "text", "text": "x"}, IMAGE]},
+        {"type": "tool_result", "content": [{"type": "tool_result", "content": [IMAGE]}]},
+    ],
+)
 def test_images_never_reach_a_model_that_cannot_read_them(make_routed, image):
     routed = make_routed(weak=FakeChat(profile={"image_inputs": False}))
     asked = HumanMessage([{"type": "text", "text": "easy"}, image])
@@ -143,6 +154,21 @@ def test_images_never_reach_a_model_that_cannot_read_them(make_routed, image):
     later = [asked, HumanMessage("easy")]
     assert decision(routed.invoke(later))["choice"] == "strong"
     assert decision(routed.invoke("easy"))["choice"] == "weak"
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "file", "mime_type": "application/pdf", "base64": "AAAA"},
+        {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "image/png"}},
+        {"type": "document", "source": "image/png"},
+        {"type": "tool_result", "content": "image/png"},
+        {"type": "tool_result", "content": ["image/png", {"type": "text", "text": "image/png"}]},
+    ],
+)
+def test_what_is_no_image_goes_anywhere(make_routed, part):
+    routed = make_routed(weak=FakeChat(profile={"image_inputs": False}))
+    assert decision(routed.invoke([HumanMessage([{"type": "text", "text": "easy"}, part])]))["choice"] == "weak"
 
 
 def test_a_long_prompt_never_reaches_a_small_window(make_routed):
