@@ -46,7 +46,7 @@ class RoutingKeys:
         """Return the fields that the config, or the context of the graph around the call, sets.
 
         Raises:
-            ConfigurationError: If a key begins like ours and is none.
+            ConfigurationError: If a key begins like ours and is none, or a name is no string.
         """
         found: dict[str, Any] = {}
         context = _runtime_context()
@@ -60,8 +60,13 @@ class RoutingKeys:
     def _collect(self, settings: Mapping[Any, Any], found: dict[str, Any]) -> None:
         for key, value in settings.items():
             if key in self._fields:
+                field = self._fields[key]
+                if field != "threshold" and not isinstance(value, str | None):
+                    raise ConfigurationError(
+                        f"configurable key {key!r} must be a string or None, not {value!r}: {_FIELDS[field][1]}"
+                    )
                 if value is not None:
-                    found[self._fields[key]] = value
+                    found[field] = value
             elif isinstance(key, str) and key.startswith(self._stem):
                 close = get_close_matches(key, self._fields, n=1)
                 meant = f"did you mean {close[0]!r}? " if close else ""

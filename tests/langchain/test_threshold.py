@@ -1,5 +1,6 @@
 """The threshold and the route of one call or one chain: where they can be set, and what wins."""
 
+import re
 from typing import TypedDict
 
 import pytest
@@ -162,6 +163,19 @@ def test_a_mistyped_key_is_an_error(routed):
 def test_a_bad_threshold_is_an_error(routed, threshold):
     with pytest.raises(InvalidThresholdError):
         routed.invoke("easy", {"configurable": {"routellm_threshold": threshold}})
+
+
+@pytest.mark.parametrize("key", ["routellm_route", "routellm_chain", "routellm_session"])
+@pytest.mark.parametrize("value", [["x"], 7, {"x": 1}])
+def test_a_name_that_is_no_string_fails_its_call_alone(routed, key, value):
+    wrong = {"configurable": {key: value}}
+    message = re.escape(f"configurable key {key!r} must be a string or None, not {value!r}")
+    with pytest.raises(ConfigurationError, match=message):
+        routed.invoke("easy", wrong)
+    answer, error = routed.batch(["easy", "easy"], [{}, wrong], return_exceptions=True)
+    assert answer.text == "I am weak-model"
+    assert isinstance(error, ConfigurationError)
+    assert routed.invoke("easy", {"configurable": {key: None}}).text == "I am weak-model"
 
 
 def test_the_keys_are_advertised(routed, make_routed):
