@@ -6,8 +6,8 @@
 The inner models answer at once and the scorers, both synchronous, return a constant, so that what is left is the wrapper.
 Every call has a prompt of its own. The two sides alternate in blocks within each run, and the side that begins changes. A
 time is that of a whole call, inner model included; the table shows the median of five runs, and the smallest and the
-largest in brackets. The ratio is the median of the ratios of the runs. Exit code 1 if a ratio is more than half above
-the target (a slow machine is no regression).
+largest in brackets. The ratio is the median of the ratios of the runs. Exit code 1 if a ratio is more than a tenth above
+the target, which leaves room for noise.
 """
 
 import argparse
@@ -180,7 +180,7 @@ def main() -> None:
     if options.out is not None:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(report, encoding="utf-8")
-    sys.exit(worst > 1.5 * TARGET)
+    sys.exit(worst > 1.1 * TARGET)
 
 
 if __name__ == "__main__":
