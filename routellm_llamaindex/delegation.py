@@ -15,7 +15,7 @@ from collections.abc import (
 )
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import chain, islice
+from itertools import islice
 from typing import Any, TypeVar
 
 from llama_index.core.base.llms.types import ChatMessage
@@ -131,7 +131,9 @@ class Delegation(RoutedBase):
                 if following is None:
                     raise
                 decision = following
-        return self._marked(begun, stream, decision, meter)
+        marked = self._marked(begun, stream, decision, meter)
+        next(marked)
+        return marked
 
     async def _astream(
         self, request: RoutingRequest, call: Callable[[LLM], Awaitable[AsyncIterable[T]]]
@@ -149,7 +151,9 @@ class Delegation(RoutedBase):
                 if following is None:
                     raise
                 decision = following
-        return self._amarked(begun, stream, decision, meter)
+        marked = self._amarked(begun, stream, decision, meter)
+        await anext(marked)
+        return marked
 
     @contextmanager
     def _attempt(self, decision: RoutingDecision, meter: UsageMeter) -> Iterator[LLM]:
@@ -157,7 +161,7 @@ class Delegation(RoutedBase):
         if self.emit_events:
             dispatch_decision(decision, llm.metadata.model_name)
         try:
-            with decision_tags(decision), meter.listening():
+            with _observed(decision, meter):
                 yield llm
         except Exception:
             raise
@@ -180,10 +184,17 @@ class Delegation(RoutedBase):
 
     def _marked(
         self, begun: list[T], stream: Iterator[T], decision: RoutingDecision, meter: UsageMeter
-    ) -> Generator[T, None, None]:
+    ) -> Generator[Any, None, None]:
+        """Pass a stream on, after a first item that only starts the generator: one never started could not clean up."""
         record, failure = decision.to_dict(), None
         try:
-            for chunk in chain(begun, meter.over(stream)):
+            yield
+            while True:
+                with _observed(decision, meter):
+                    chunks = begun or list(islice(stream, 1))
+                if not chunks:
+                    return
+                chunk = chunks.pop()
                 meter.read(chunk)
                 yield with_decision(chunk, record)
         except Exception as error:
@@ -192,17 +203,23 @@ class Delegation(RoutedBase):
         finally:
             self.engine.record(decision, meter.usage, error=failure)
             if isinstance(stream, Generator):
-                stream.close()
+                with _observed(decision, meter):
+                    stream.close()
 
     async def _amarked(
         self, begun: list[T], stream: AsyncIterator[T], decision: RoutingDecision, meter: UsageMeter
-    ) -> AsyncGenerator[T, None]:
+    ) -> AsyncGenerator[Any, None]:
+        """Pass an asynchronous stream on; see `_marked`."""
         record, failure = decision.to_dict(), None
         try:
-            for chunk in begun:
+            yield
+            while True:
+                with _observed(decision, meter):
+                    chunks = begun or await _one(stream)
+                if not chunks:
+                    return
+                chunk = chunks.pop()
                 meter.read(chunk)
-                yield with_decision(chunk, record)
-            async for chunk in meter.aover(stream):
                 yield with_decision(chunk, record)
         except Exception as error:
             failure = error
@@ -210,11 +227,19 @@ class Delegation(RoutedBase):
         finally:
             self.engine.record(decision, meter.usage, error=failure)
             if isinstance(stream, AsyncGenerator):
-                await stream.aclose()
+                with _observed(decision, meter):
+                    await stream.aclose()
+
+
+@contextmanager
+def _observed(decision: RoutingDecision, meter: UsageMeter) -> Iterator[None]:
+    """Tag what the chosen model does inside the block, and read its tokens."""
+    with decision_tags(decision), meter.listening():
+        yield
 
 
 async def _one(stream: AsyncIterator[T]) -> list[T]:
-    """Return the first item of a stream in a list, which is empty if there is none."""
+    """Return the next item of a stream in a list, which is empty if there is none."""
     try:
         return [await anext(stream)]
     except StopAsyncIteration:

@@ -8,10 +8,10 @@ decorators in such a call, and of a stream whose provider sends none (OpenAI sen
 """
 
 import threading
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, TypeVar
+from typing import Any
 
 from llama_index.core.base.llms.types import ChatResponse, CompletionResponse
 from llama_index.core.instrumentation.event_handlers import BaseEventHandler
@@ -19,8 +19,6 @@ from llama_index.core.instrumentation.events.llm import LLMChatEndEvent, LLMComp
 from llama_index_instrumentation import get_dispatcher
 
 from routellm_core.ledger import Usage
-
-T = TypeVar("T")
 
 _INPUT = ("prompt_tokens", "input_tokens", "prompt_token_count", "prompt_eval_count")
 _OUTPUT = ("completion_tokens", "output_tokens", "candidates_token_count", "eval_count")
@@ -59,28 +57,6 @@ class UsageMeter:
             _meter.reset(token)
             if outer is not None:  # the chosen model is a routed one, too
                 outer.usage = self.usage or outer.usage
-
-    def over(self, stream: Iterator[T]) -> Iterator[T]:
-        """Pass a stream on, listening while its chunks are made."""
-        while True:
-            with self.listening():
-                try:
-                    chunk = next(stream)
-                except StopIteration:
-                    return
-            self.read(chunk)
-            yield chunk
-
-    async def aover(self, stream: AsyncIterator[T]) -> AsyncIterator[T]:
-        """Pass an asynchronous stream on, listening while its chunks are made."""
-        while True:
-            with self.listening():
-                try:
-                    chunk = await anext(stream)
-                except StopAsyncIteration:
-                    return
-            self.read(chunk)
-            yield chunk
 
 
 def usage_of(response: ChatResponse | CompletionResponse) -> Usage | None:

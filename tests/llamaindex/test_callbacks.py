@@ -7,11 +7,19 @@ import pytest
 from llama_index.core import Settings, SummaryIndex
 from llama_index.core.base.llms.types import ChatMessage, MessageRole
 from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
-from llama_index.core.instrumentation.events.llm import LLMChatEndEvent, LLMChatStartEvent, LLMPredictStartEvent
+from llama_index.core.instrumentation.events.llm import (
+    LLMChatEndEvent,
+    LLMChatInProgressEvent,
+    LLMChatStartEvent,
+    LLMCompletionEndEvent,
+    LLMCompletionInProgressEvent,
+    LLMCompletionStartEvent,
+    LLMPredictStartEvent,
+)
 from llama_index.core.prompts import PromptTemplate
 from llama_index.core.schema import TextNode
 from llama_index.core.tools import FunctionTool
-from llama_index_instrumentation.dispatcher import instrument_tags
+from llama_index_instrumentation.dispatcher import active_instrument_tags, instrument_tags
 from pydantic import BaseModel
 
 from routellm_core import RoutingDecision
@@ -24,6 +32,14 @@ class Rock(BaseModel):
     name: str
 
 
+OF_MODELS = (
+    LLMChatStartEvent,
+    LLMChatInProgressEvent,
+    LLMChatEndEvent,
+    LLMCompletionStartEvent,
+    LLMCompletionInProgressEvent,
+    LLMCompletionEndEvent,
+)
 TOOL = FunctionTool.from_defaults(lambda a, b: a * b, name="multiply", description="Multiply.")
 MESSAGES = [ChatMessage(role=MessageRole.USER, content="easy")]
 
@@ -49,6 +65,9 @@ SYNC_WAYS = {
     "predict": lambda llm: llm.predict(PromptTemplate("{query_str}"), query_str="easy"),
     "stream": lambda llm: list(llm.stream(PromptTemplate("{query_str}"), query_str="easy")),
     "structured_predict": lambda llm: llm.structured_predict(Rock, PromptTemplate("{query_str}"), query_str="easy"),
+    "stream_structured_predict": lambda llm: list(
+        llm.stream_structured_predict(Rock, PromptTemplate("{query_str}"), query_str="easy")
+    ),
     "query": query,
     "query_stream": lambda llm: str(query(llm, streaming=True)),
 }
@@ -68,6 +87,9 @@ ASYNC_WAYS = {
     "astream_chat_with_tools": lambda llm: drain(llm.astream_chat_with_tools([TOOL], "easy")),
     "apredict": lambda llm: llm.apredict(PromptTemplate("{query_str}"), query_str="easy"),
     "astream": lambda llm: drain(llm.astream(PromptTemplate("{query_str}"), query_str="easy")),
+    "astream_structured_predict": lambda llm: drain(
+        llm.astream_structured_predict(Rock, PromptTemplate("{query_str}"), query_str="easy")
+    ),
     "astructured_predict": lambda llm: llm.astructured_predict(Rock, PromptTemplate("{query_str}"), query_str="easy"),
 }
 
@@ -180,6 +202,29 @@ def test_events_of_the_chosen_model_are_tagged(pair, events) -> None:
     events.clear()
     pair.weak.chat(MESSAGES)
     assert all(event.tags == {} for event in events), "the tags end with the call"
+
+
+@pytest.mark.parametrize("fallback", [False, True])
+@pytest.mark.parametrize("way", [*SYNC_WAYS, *ASYNC_WAYS])
+def test_events_of_the_chosen_model_are_tagged_in_every_way(make_pair, events, way: str, fallback: bool) -> None:
+    pair = make_pair(weak=ToolLLM("small", arguments={"name": "talc"}), fallback=fallback)
+    if way in SYNC_WAYS:
+        SYNC_WAYS[way](pair.llm)
+    else:
+        asyncio.run(ASYNC_WAYS[way](pair.llm))
+    inner = [event for event in events if isinstance(event, OF_MODELS)]
+    assert len(inner) >= 2
+    assert {event.tags.get("routellm_choice") for event in inner} == {"weak"}
+    events.clear()
+    pair.weak.chat(MESSAGES)
+    assert all(event.tags == {} for event in events), "the tags end with the call"
+
+
+async def test_tags_do_not_reach_who_reads_a_stream(pair) -> None:
+    stream = pair.llm.stream_chat(MESSAGES)
+    assert [active_instrument_tags.get() for _ in stream] == [{}] * 3
+    astream = await pair.llm.astream_chat(MESSAGES)
+    assert [active_instrument_tags.get() async for _ in astream] == [{}] * 3
 
 
 def test_no_event_or_span_shows_a_key(pair, events) -> None:

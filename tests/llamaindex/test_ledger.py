@@ -138,6 +138,18 @@ async def test_a_stream_that_is_left_is_recorded_once(make_pair) -> None:
 
 
 @pytest.mark.parametrize("fallback", [False, True])
+async def test_a_stream_that_is_closed_before_its_first_chunk_is_recorded(make_pair, fallback: bool) -> None:
+    pair = make_pair(weak=reporting(), fallback=fallback)
+    pair.llm.stream_chat(MESSAGES).close()
+    assert pair.llm.ledger.totals["weak"].calls == 1
+    await (await pair.llm.astream_chat(MESSAGES)).aclose()
+    assert pair.llm.ledger.totals["weak"].calls == 2
+    await asyncio.sleep(0.01)  # LlamaIndex leaves the generator inside its own to the event loop
+    # Without fallback the model's generator was not started, so there is nothing to close.
+    assert pair.weak.closed == (["stream_chat", "astream_chat"] if fallback else [])
+
+
+@pytest.mark.parametrize("fallback", [False, True])
 def test_an_interrupted_call_is_recorded_as_no_failure(make_pair, fallback: bool) -> None:
     class Interrupted(ToolLLM):
         def chat(self, messages: Any, **kwargs: Any) -> Any:
