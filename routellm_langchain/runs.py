@@ -18,6 +18,7 @@ from langchain_core.runnables.config import patch_config
 from routellm_core import RoutingDecision
 from routellm_langchain.configurable import RoutingKeys
 from routellm_langchain.decisions import DECISION_KEY, run_metadata
+from routellm_langchain.ledger import LedgerHandler
 
 Manager = TypeVar("Manager", bound=BaseCallbackManager)
 
@@ -83,8 +84,20 @@ def scoring_config(config: RunnableConfig, run: ChainRun) -> RunnableConfig:
 
 
 def silent(config: RunnableConfig) -> RunnableConfig:
-    """Return the config with the tag that keeps the tokens of nested models out of LangGraph's message stream."""
-    return {**config, "tags": [*config.get("tags", []), _NO_STREAM]}
+    """Return the config of a scoring, whose models are no part of the answer.
+
+    Their tokens stay out of LangGraph's message stream, and their runs out of the ledger of a routed model further out, which
+    would take them for runs of its candidate.
+    """
+    silenced: RunnableConfig = {**config, "tags": [*config.get("tags", []), _NO_STREAM]}
+    callbacks = config.get("callbacks")
+    if isinstance(callbacks, BaseCallbackManager):
+        without = callbacks.copy()
+        for handler in callbacks.handlers:
+            if isinstance(handler, LedgerHandler):
+                without.remove_handler(handler)
+        silenced["callbacks"] = without
+    return silenced
 
 
 def delegated_config(

@@ -12,6 +12,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 from routellm_core.errors import ConfigurationError
 from routellm_core.ledger import Usage
 from routellm_core.pricing import Price, look_up_price
+from routellm_core.testing import FunctionRouter
 from routellm_langchain import RoutedChatModel
 from support.chat_models import FakeChat
 from support.openai_server import OpenAIServer
@@ -208,3 +209,28 @@ def test_list_prices(router):
         RoutedChatModel(strong=strong, weak=FakeChat(), router=router, threshold=0.5, prices="list")
     with pytest.raises(ConfigurationError, match=r"candidate 'weak' \(model None"):
         RoutedChatModel(strong=strong, weak=RunnableLambda(len), router=router, threshold=0.5, prices="list")
+
+
+# --- models that a router asks -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("by", [by_invoke, by_ainvoke, by_stream, by_astream, by_batch, by_abatch, by_version_3])
+async def test_a_judge_that_a_nested_router_asks_is_no_call_of_the_candidate(make_routed, by):
+    judged = []
+
+    def ask(prompt):
+        judged.append(judge.invoke(prompt))
+        return 0.9
+
+    # The judge is routed too: the calls of its own candidates count in its own ledger.
+    judge = make_routed(strong=FakeChat(model="judge"), threshold=0.5)
+    inner = make_routed(strong=FakeChat(model="inner"), router=FunctionRouter(ask))
+    outer = make_routed(strong=inner)
+    await by(outer)
+    assert len(judged) == 1
+    totals = {name: model.engine.ledger.totals for name, model in (("o", outer), ("i", inner), ("j", judge))}
+    assert {name: {one: total.calls for one, total in of.items()} for name, of in totals.items()} == {
+        "o": {"strong": 1},
+        "i": {"strong": 1},
+        "j": {"strong": 1},
+    }
