@@ -14,7 +14,6 @@ from llama_index.core.bridge.pydantic import (
     model_serializer,
 )
 from llama_index.core.callbacks import CallbackManager
-from llama_index.core.callbacks.base_handler import BaseCallbackHandler
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import LLM
 
@@ -46,6 +45,8 @@ class RoutedBase(FunctionCallingLLM):
     num_output: int | None = Field(default=None, description="In tokens; None takes the tightest candidate's.")
 
     _constructed: bool = PrivateAttr(default=False)
+    # By candidate, and shared by copies: they share the models, too.
+    _handed_on: dict[str, CallbackManager] = PrivateAttr(default_factory=dict)
 
     @classmethod
     def class_name(cls) -> str:
@@ -73,7 +74,7 @@ class RoutedBase(FunctionCallingLLM):
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "callback_manager":
-            self._hand_on(value, self.callback_manager)
+            self._hand_on(value)
         elif name in type(self).model_fields and self._is_constructed():
             raise ConfigurationError(
                 f"{name} of a RoutedLLM cannot be assigned: make a copy with model_copy(update={{{name!r}: ...}})"
@@ -85,11 +86,12 @@ class RoutedBase(FunctionCallingLLM):
     def _is_constructed(self) -> bool:
         return bool(self.__pydantic_private__ and self.__pydantic_private__.get("_constructed"))
 
-    def _hand_on(self, manager: CallbackManager, previous: CallbackManager | None) -> None:
+    def _hand_on(self, manager: CallbackManager) -> None:
         """Give the candidates a callback manager, but for those that were given handlers of their own."""
-        for llm in self.candidates.values():
-            if _handlers(llm.callback_manager) in ([], _handlers(previous)):
-                llm.callback_manager = manager
+        for name, llm in self.candidates.items():
+            known = llm.callback_manager
+            if known is None or not known.handlers or known is self._handed_on.get(name):
+                llm.callback_manager = self._handed_on[name] = manager
 
     def with_threshold(self, threshold: float | None) -> Self:
         """Return a copy with another threshold that shares the models, the router and the score cache.
@@ -125,7 +127,11 @@ class RoutedBase(FunctionCallingLLM):
                 f"model_copy(update=...) of a RoutedLLM does not take {', '.join(unknown)}; it takes threshold, "
                 f"{', '.join(sorted(_OWN))}"
             )
-        return type(self)(**{name: getattr(copied, name) for name in _OWN} | changes)
+        made = type(self)(**{name: getattr(copied, name) for name in _OWN} | changes)
+        if "candidates" not in changes:
+            made._handed_on = copied._handed_on
+            made._hand_on(made.callback_manager)
+        return made
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         # The router never changes and may be large; a copy of it would only lose the score cache.
@@ -173,10 +179,6 @@ class RoutedBase(FunctionCallingLLM):
         yield "candidates", {name: llm.metadata.model_name for name, llm in self.candidates.items()}
         yield "router", self.engine.router.name
         yield "threshold", self.threshold
-
-
-def _handlers(manager: CallbackManager | None) -> list[BaseCallbackHandler]:
-    return [] if manager is None else manager.handlers
 
 
 _OWN = frozenset(RoutedBase.model_fields.keys() - FunctionCallingLLM.model_fields.keys() | {"callback_manager"})

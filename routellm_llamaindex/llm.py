@@ -145,7 +145,7 @@ class RoutedLLM(PromptRouting, ToolRouting):
             callback_manager=callback_manager or CallbackManager([]),
         )
         check_tools(models, self.engine.capabilities)
-        self._hand_on(self.callback_manager, None)
+        self._hand_on(self.callback_manager)
         self._constructed = True
         if context_window is None:
             warn_of_default_window(models, self.engine.capabilities)

@@ -1,6 +1,6 @@
 """Every call is counted once, whoever was given the handlers, and its decision is published."""
 
-import asyncio
+import pickle
 from typing import Any
 
 import pytest
@@ -23,6 +23,7 @@ from llama_index_instrumentation.dispatcher import active_instrument_tags, instr
 from pydantic import BaseModel
 
 from routellm_core import RoutingDecision
+from routellm_core.routers.length import LengthRouter
 from routellm_llamaindex import RoutedLLM, RoutingDecisionEvent
 from support.llamaindex_models import ToolLLM
 from support.routers import KeywordRouter
@@ -94,15 +95,16 @@ ASYNC_WAYS = {
 }
 
 
+# With a running event loop: LlamaIndex's packer of prompts would open one otherwise, and leave it open.
 @pytest.mark.parametrize("way", [*SYNC_WAYS, *ASYNC_WAYS])
-def test_every_call_is_counted_and_announced_once(make_pair, events, way: str) -> None:
+async def test_every_call_is_counted_and_announced_once(make_pair, events, way: str) -> None:
     shared, handler = manager()
     pair = make_pair(weak=ToolLLM("small", arguments={"name": "talc"}), callback_manager=shared)
     Settings.callback_manager = shared  # an index gives every model it is handed its own manager, which is this one
     if way in SYNC_WAYS:
         SYNC_WAYS[way](pair.llm)
     else:
-        asyncio.run(ASYNC_WAYS[way](pair.llm))
+        await ASYNC_WAYS[way](pair.llm)
     assert len(handler.llm_token_counts) == 1
     assert handler.total_llm_token_count > 0
     assert pair.calls == (0, 1)
@@ -159,6 +161,49 @@ def test_a_later_manager_replaces_the_one_that_was_handed_on(pair) -> None:
     assert len(first_handler.llm_token_counts) == len(second_handler.llm_token_counts) == 1
 
 
+@pytest.mark.parametrize(
+    "make_copy",
+    [
+        lambda llm: llm.with_threshold(0.6),
+        lambda llm: llm.model_copy(),
+        lambda llm: llm.model_copy(update={"emit_events": False}),
+        lambda llm: llm.model_copy(deep=True),
+        lambda llm: pickle.loads(pickle.dumps(llm)),
+    ],
+)
+async def test_copies_follow_a_later_manager_too(make_copy) -> None:
+    (first, first_handler), (second, second_handler) = manager(), manager()
+    llm = RoutedLLM(strong=ToolLLM("big"), weak=ToolLLM("small"), router=LengthRouter(), threshold=0.5)
+    Settings.callback_manager = first
+    llm.callback_manager = first
+    copied = make_copy(llm)
+    query(copied)
+    Settings.callback_manager = second
+    query(copied)
+    query(llm)
+    assert len(second_handler.llm_token_counts) == 2
+    assert len(first_handler.llm_token_counts) <= 1
+
+
+async def test_engines_with_thresholds_of_their_own_follow_settings(pair) -> None:
+    """Each copy saw another of the managers last, and the models are shared."""
+    engines = [pair.llm.with_threshold(0.6), pair.llm.with_threshold(0.7)]
+    (first, first_handler), (second, second_handler) = manager(), manager()
+    Settings.callback_manager = first
+    query(engines[0])
+    Settings.callback_manager = second
+    query(engines[1])
+    query(engines[0])
+    assert (len(first_handler.llm_token_counts), len(second_handler.llm_token_counts)) == (1, 2)
+
+
+def test_a_copy_with_another_manager_hands_it_on(pair) -> None:
+    (first, first_handler), (second, second_handler) = manager(), manager()
+    pair.llm.callback_manager = first
+    pair.llm.model_copy(update={"callback_manager": second}).complete("easy")
+    assert (len(first_handler.llm_token_counts), len(second_handler.llm_token_counts)) == (0, 1)
+
+
 def test_handlers_added_later_see_the_calls(pair) -> None:
     _, handler = manager()
     pair.llm.callback_manager.add_handler(handler)
@@ -206,12 +251,12 @@ def test_events_of_the_chosen_model_are_tagged(pair, events) -> None:
 
 @pytest.mark.parametrize("fallback", [False, True])
 @pytest.mark.parametrize("way", [*SYNC_WAYS, *ASYNC_WAYS])
-def test_events_of_the_chosen_model_are_tagged_in_every_way(make_pair, events, way: str, fallback: bool) -> None:
+async def test_events_of_the_chosen_model_are_tagged_in_every_way(make_pair, events, way: str, fallback: bool) -> None:
     pair = make_pair(weak=ToolLLM("small", arguments={"name": "talc"}), fallback=fallback)
     if way in SYNC_WAYS:
         SYNC_WAYS[way](pair.llm)
     else:
-        asyncio.run(ASYNC_WAYS[way](pair.llm))
+        await ASYNC_WAYS[way](pair.llm)
     inner = [event for event in events if isinstance(event, OF_MODELS)]
     assert len(inner) >= 2
     assert {event.tags.get("routellm_choice") for event in inner} == {"weak"}
