@@ -5,7 +5,8 @@ The first of these that gives a text:
 1. The hook `routing_text`, if it is given and does not return None.
 2. The template variable `query_str`, else `question`: every response synthesizer and selector passes one of them, so
    what was retrieved cannot move the score, and the calls that one question makes are scored once.
-3. The last user message with text that no agent loop wrote: a ReAct observation or complaint is skipped, the state that an
+3. The last user message with text that no agent loop wrote: a ReAct observation or complaint and the
+   result of executed code are skipped, the state that an
    agent puts before the message is taken off, and of a conversation that an agent restates for its `output_cls`
    the last user turn is taken.
 4. The last message with text, whoever wrote it; a prompt given to `complete` is its own last message.
@@ -28,7 +29,12 @@ RoutingText = Callable[[Sequence[ChatMessage], Mapping[str, Any]], str | None]
 
 QUESTION_VARIABLES = ("query_str", "question")
 
-_AGENT_REMARKS = ("Observation:", "Error while parsing the output:", "FAILURE: Your previous response was empty.")
+_OBSERVATION, _ACTION = "Observation:", "Action:"
+_AGENT_REMARKS = (
+    "Error while parsing the output:",
+    "FAILURE: Your previous response was empty.",
+    "Result of executing the code given:",
+)
 _STATE, _MESSAGE = "Current state:\n", "\n\nCurrent message:\n"
 _CONVERSATION = "<current_conversation>"
 _TURN = re.compile(r"^\t<(system|user|assistant|tool)>\n(.*?)^\t</\1>$", re.DOTALL | re.MULTILINE)
@@ -96,11 +102,17 @@ def _question_among(messages: Sequence[ChatMessage]) -> str:
         message = messages[position]
         if message.role != MessageRole.USER or not message.content:
             continue
-        answers_the_model = position > 0 and messages[position - 1].role == MessageRole.ASSISTANT
-        if answers_the_model and message.content.startswith(_AGENT_REMARKS):
+        if position > 0 and _is_remark(message.content, messages[position - 1]):
             continue
         return _without_state(message.content)
     return next((message.content for message in reversed(messages) if message.content), "")
+
+
+def _is_remark(text: str, before: ChatMessage) -> bool:
+    """Return whether an agent loop wrote this text in answer to the model, as against a user who begins like it."""
+    if before.role != MessageRole.ASSISTANT:
+        return False
+    return text.startswith(_AGENT_REMARKS) or (text.startswith(_OBSERVATION) and _ACTION in (before.content or ""))
 
 
 def _without_state(text: str) -> str:

@@ -27,7 +27,9 @@ def messages(*turns: tuple[MessageRole, Any]) -> list[ChatMessage]:
         ([(USER, "question")], "question"),
         ([(SYSTEM, "context"), (USER, "first"), (ASSISTANT, "answer"), (USER, "second")], "second"),
         ([(USER, "question"), (ASSISTANT, "calls"), (TOOL, "42")], "question"),
-        ([(USER, "question"), (ASSISTANT, "Thought: x"), (USER, "Observation: 42")], "question"),
+        ([(USER, "question"), (ASSISTANT, "Thought: x\nAction: add"), (USER, "Observation: 42")], "question"),
+        ([(USER, "question"), (ASSISTANT, "answer"), (USER, "Observation: it rains")], "Observation: it rains"),
+        ([(USER, "question"), (ASSISTANT, "code"), (USER, "Result of executing the code given:\n\n4")], "question"),
         ([(USER, "question"), (ASSISTANT, "?"), (USER, "Error while parsing the output: no")], "question"),
         ([(USER, "Observation: it rains. Why?")], "Observation: it rains. Why?"),
         ([(USER, [TextBlock(text="what is"), IMAGE, TextBlock(text="this?")])], "what is\nthis?"),
@@ -50,7 +52,7 @@ def test_state_of_an_agent_is_taken_off() -> None:
 
 def test_restated_conversation_of_an_agent() -> None:
     turns = messages(
-        (SYSTEM, "rules"), (USER, "first"), (ASSISTANT, "Thought"), (USER, "Observation: hard"), (ASSISTANT, "answer")
+        (SYSTEM, "rules"), (USER, "first"), (ASSISTANT, "Action: x"), (USER, "Observation: hard"), (ASSISTANT, "answer")
     )
     assert text_to_score(lambda: messages_to_xml_format(turns)) == "first"
     no_user = messages_to_xml_format(messages((ASSISTANT, "answer")))
