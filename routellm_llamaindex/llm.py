@@ -113,6 +113,9 @@ class RoutedLLM(PromptRouting, ToolRouting):
         callback_manager: CallbackManager | None = None,
     ) -> None:
         models = _models(strong, weak, candidates)
+        _check_capabilities(capabilities)
+        for name, value in (("sticky", sticky), ("fallback", fallback), ("emit_events", emit_events)):
+            _check_flag(name, value)
         _check_count("context_window", context_window)
         _check_count("num_output", num_output)
         if routing_text is not None and not callable(routing_text):
@@ -235,12 +238,24 @@ class RoutedLLM(PromptRouting, ToolRouting):
         if isinstance(prompt, str):
             prompt = ChatMessage(role=MessageRole.USER, content=prompt)
             return self._request([prompt])  # a text is no turn of a conversation
-        return self._request([prompt] if isinstance(prompt, ChatMessage) else prompt, conversation=True)
+        messages = [prompt] if isinstance(prompt, ChatMessage) else prompt
+        wrong = (
+            next((type(message).__name__ for message in messages if not isinstance(message, ChatMessage)), None)
+            if isinstance(messages, Sequence)
+            else type(messages).__name__
+        )
+        if wrong is not None:
+            raise ConfigurationError(f"a call is given as a text, a ChatMessage or a list of them, not as {wrong}")
+        return self._request(messages, conversation=True)
 
 
 def _models(strong: LLM | None, weak: LLM | None, candidates: Mapping[str, LLM] | None) -> dict[str, LLM]:
     if candidates is not None and (strong is not None or weak is not None):
         raise ConfigurationError("give strong= and weak=, or candidates=, not both")
+    if candidates is not None and not isinstance(candidates, Mapping):
+        raise ConfigurationError(
+            f"candidates must map names to models, weakest first, as {{name: model, ...}}, not {type(candidates).__name__}"
+        )
     models = dict(zip(PAIR, (weak, strong), strict=True)) if candidates is None else dict(candidates)
     for name, llm in models.items():
         if llm is None:
@@ -250,6 +265,26 @@ def _models(strong: LLM | None, weak: LLM | None, candidates: Mapping[str, LLM] 
                 f"{name} must be a LlamaIndex LLM, not {type(llm).__module__}.{type(llm).__name__}"
             )
     return {name: llm for name, llm in models.items() if llm is not None}
+
+
+def _check_capabilities(capabilities: object) -> None:
+    if capabilities is None:
+        return
+    if not isinstance(capabilities, Mapping):
+        raise ConfigurationError(
+            f"capabilities must map names to Capabilities, as {{name: Capabilities(tools=True)}}, "
+            f"not {type(capabilities).__name__}"
+        )
+    for name, able in capabilities.items():
+        if not isinstance(able, Capabilities):
+            raise ConfigurationError(
+                f"capabilities of {name!r} must be Capabilities, such as Capabilities(tools=True), not {able!r}"
+            )
+
+
+def _check_flag(name: str, value: object) -> None:
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{name} must be True or False, not {value!r}")
 
 
 def _check_count(name: str, value: int | None) -> None:

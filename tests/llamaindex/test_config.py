@@ -130,3 +130,33 @@ def test_wrong_names_are_refused(write) -> None:
         RoutedLLM.from_config(write(), chain="support", models=models(lrge=ToolLLM("x")))
     with pytest.raises(ConfigurationError, match=r"from_config does not take threshold: the file says it"):
         RoutedLLM.from_config(write(), chain="support", models=models(), threshold=0.5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"capabilities": {"weak": {"tools": True}}}, r"of 'weak' must be Capabilities, .*not \{'tools': True\}"),
+        ({"capabilities": ["weak"]}, r"capabilities must map names .* not list"),
+        ({"fallback": "yes please"}, "fallback must be True or False, not 'yes please'"),
+        ({"sticky": "no"}, "sticky must be True or False, not 'no'"),
+        ({"emit_events": 1}, "emit_events must be True or False, not 1"),
+    ],
+)
+def test_wrong_arguments_are_refused(make_pair, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        make_pair(**options)
+
+
+def test_candidates_without_names_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"candidates must map names to models.*not list") as caught:
+        RoutedLLM(candidates=[ToolLLM("a"), ToolLLM("b")])  # type: ignore[arg-type]
+    assert "sk-very-secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("prompt", [5, [5], None])
+async def test_what_is_no_prompt_is_refused(pair, prompt: Any) -> None:
+    for call in (pair.llm.decide, pair.llm.chat):
+        with pytest.raises(ConfigurationError, match=r"a text, a ChatMessage or a list of them, not as (int|NoneType)"):
+            call(prompt)
+    with pytest.raises(ConfigurationError, match="not as"):
+        await pair.llm.adecide(prompt)
