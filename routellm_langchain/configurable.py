@@ -41,6 +41,8 @@ class RoutingKeys:
     def __init__(self, prefix: str = "") -> None:
         self._stem = f"{prefix.rstrip('_')}_routellm_" if prefix else "routellm_"
         self._fields = {self._stem + field: field for field in _FIELDS}
+        # With two underscores in front LangChain leaves it out of traces.
+        self._read_context = f"__{self._stem}read"
 
     def read(self, config: RunnableConfig) -> ConfiguredFields:
         """Return the fields that the config, or the context of the graph around the call, sets.
@@ -50,6 +52,8 @@ class RoutingKeys:
         """
         found: dict[str, Any] = {}
         context = _runtime_context()
+        if context is config.get("configurable", {}).get(self._read_context):
+            context = None  # by the routed model around this one
         if isinstance(context, Mapping):
             self._collect(context, found)
         elif context is not None:
@@ -77,12 +81,11 @@ class RoutingKeys:
     def without(self, config: RunnableConfig) -> RunnableConfig:
         """Return the config without the keys, for what runs after the decision."""
         configurable = config.get("configurable", {})
-        if not any(key in self._fields for key in configurable):
+        context = _runtime_context()
+        if context is None and not any(key in self._fields for key in configurable):
             return config
-        return {
-            **config,
-            "configurable": {key: value for key, value in configurable.items() if key not in self._fields},
-        }
+        others = {key: value for key, value in configurable.items() if key not in self._fields}
+        return {**config, "configurable": others if context is None else {**others, self._read_context: context}}
 
     @property
     def specs(self) -> list[ConfigurableFieldSpec]:

@@ -204,6 +204,30 @@ def test_the_keys_do_not_travel_on_to_the_chosen_model():
 # --- deciding only -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("inner_prefix", ["", "inner"])
+def test_the_context_of_a_graph_does_not_travel_on_to_the_chosen_model(make_routed, inner_prefix):
+    class Context(TypedDict):
+        routellm_route: str
+
+    small = FakeChat(model="inner-weak")
+    inner = make_routed(weak=small, config_prefix=inner_prefix)
+    outer = make_routed(strong=inner)
+
+    def node(state: MessagesState):
+        return {"messages": [outer.invoke(state["messages"])]}
+
+    graph = StateGraph(MessagesState, context_schema=Context)
+    graph.add_node("model", node)
+    graph.add_edge(START, "model")
+    app = graph.compile()
+    asked = {"messages": [HumanMessage("easy")]}
+    context = {"routellm_route": "strong"}
+    assert app.invoke(asked, context=context)["messages"][-1].text == "I am inner-weak"
+    if inner_prefix:
+        context = {**context, "inner_routellm_route": "strong"}
+        assert app.invoke(asked, context=context)["messages"][-1].text == "I am strong-model"
+
+
 async def test_decide_calls_no_model(routed, strong, weak):
     assert routed.decide("a hard one").choice == "strong"
     assert routed.decide([HumanMessage("easy")]).choice == "weak"
