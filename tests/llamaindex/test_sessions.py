@@ -38,6 +38,13 @@ def test_a_conversation_is_known_by_its_first_message(make_pair) -> None:
     assert record_of(llm.chat(turns("another start", "yes", "an easy end")))["choice"] == "weak"
 
 
+async def test_deciding_alone_does_not_begin_a_conversation(make_pair) -> None:
+    llm = make_pair(sticky=True).llm
+    assert llm.decide(turns("a start", "yes", "hard")).choice == "strong"
+    assert (await llm.adecide(turns("a start", "yes", "hard"))).choice == "strong"
+    assert record_of(llm.chat(turns("a start", "yes", "easy")))["choice"] == "weak"
+
+
 def test_the_session_of_the_block_wins(make_pair) -> None:
     llm = make_pair(sticky=True).llm
     with routing(session="one"):
