@@ -123,7 +123,7 @@ chains:
             "line 8, .*treshold: unknown key; did you mean 'threshold'",
         ),
         (
-            ("{price: 0.1}", "{provider: nobody, model: x}"),
+            ("{price: 0.1}", "{price: 0.1, provider: nobody, model: x}"),
             {"chain": "support"},
             r"model 'small' \(nobody:x\) cannot be made",
         ),
@@ -135,7 +135,7 @@ def test_mistakes(write, change, arguments, message):
 
 
 def test_a_key_in_the_file_never_shows_up_in_an_error(write):
-    text = TEXT.replace("{price: 0.1}", "{provider: openai, model: x, arguments: {api_key: [sk-secret]}}")
+    text = TEXT.replace("{price: 0.1}", "{price: 0.1, provider: openai, model: x, arguments: {api_key: [sk-secret]}}")
     with pytest.raises(ConfigurationError) as caught:
         RoutedChatModel.from_config(write(text), chain="support")
     assert "sk-secret" not in str(caught.value)
