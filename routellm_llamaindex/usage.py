@@ -63,6 +63,8 @@ def usage_of(response: ChatResponse | CompletionResponse) -> Usage | None:
     """Return the tokens that a response reports, in the field names of the common providers; None if it reports none."""
     raw = response.raw
     for source in (_field(raw, "usage"), _field(raw, "usage_metadata"), raw, response.additional_kwargs):
+        if not source:
+            continue
         prompt, answer = _first(source, _INPUT), _first(source, _OUTPUT)
         if prompt is None and answer is None:
             continue
@@ -77,7 +79,9 @@ def usage_of(response: ChatResponse | CompletionResponse) -> Usage | None:
 
 
 def _field(source: object, name: str) -> Any:
-    return source.get(name) if isinstance(source, Mapping) else getattr(source, name, None)
+    if type(source) is dict or isinstance(source, Mapping):  # the first is much faster, and nearly always so
+        return source.get(name)
+    return getattr(source, name, None)
 
 
 def _first(source: object, names: tuple[str, ...]) -> int | None:
