@@ -15,6 +15,7 @@ from langchain_core.runnables import ConfigurableFieldSpec, Runnable, RunnableCo
 from langchain_core.runnables.config import get_config_list, get_executor_for_config
 
 from routellm_core import RoutingDecision
+from routellm_core.scope import delegated_call
 from routellm_langchain.decisions import attach
 from routellm_langchain.ledger import LedgerHandler
 from routellm_langchain.runnable import RoutingRunnable
@@ -258,7 +259,8 @@ class Delegating(Runnable[LanguageModelInput, Output], Generic[Output, Chunk]):
             raise decision
         target, inner_config, ledger = self._delegated(decision, config, run)
         try:
-            output = target.invoke(model_input, inner_config, **given(kwargs))
+            with delegated_call():
+                output = target.invoke(model_input, inner_config, **given(kwargs))
         except BaseException as error:
             following = self._following(decision, error, ledger)
             if following is None:
@@ -279,7 +281,8 @@ class Delegating(Runnable[LanguageModelInput, Output], Generic[Output, Chunk]):
             raise decision
         target, inner_config, ledger = self._delegated(decision, config, run)
         try:
-            output = await target.ainvoke(model_input, inner_config, **given(kwargs))
+            with delegated_call():
+                output = await target.ainvoke(model_input, inner_config, **given(kwargs))
         except BaseException as error:
             following = self._following(decision, error, ledger)
             if following is None:
@@ -299,8 +302,9 @@ class Delegating(Runnable[LanguageModelInput, Output], Generic[Output, Chunk]):
         """Return the first chunk (`_END` if there is none), what brings the others, and where they come from."""
         target, inner_config, ledger = self._delegated(decision, config, run)
         try:
-            chunks: Any = target.stream(model_input, inner_config, **given(kwargs))
-            return next(chunks, _END), chunks, decision, ledger
+            with delegated_call():
+                chunks: Any = target.stream(model_input, inner_config, **given(kwargs))
+                return next(chunks, _END), chunks, decision, ledger
         except BaseException as error:
             following = self._following(decision, error, ledger)
             if following is None:
@@ -317,8 +321,9 @@ class Delegating(Runnable[LanguageModelInput, Output], Generic[Output, Chunk]):
     ) -> tuple[Chunk | object, Any, RoutingDecision, LedgerHandler]:
         target, inner_config, ledger = self._delegated(decision, config, run)
         try:
-            chunks: Any = target.astream(model_input, inner_config, **given(kwargs))
-            return await anext(chunks, _END), chunks, decision, ledger
+            with delegated_call():
+                chunks: Any = target.astream(model_input, inner_config, **given(kwargs))
+                return await anext(chunks, _END), chunks, decision, ledger
         except BaseException as error:
             following = self._following(decision, error, ledger)
             if following is None:

@@ -13,6 +13,7 @@ from langchain_core.language_models.chat_model_stream import AsyncChatModelStrea
 from langchain_core.runnables import Runnable, RunnableConfig, ensure_config
 
 from routellm_core import RoutingDecision
+from routellm_core.scope import delegated_call
 from routellm_langchain.decisions import DECISION_KEY
 from routellm_langchain.delegation import Delegating, given
 from routellm_langchain.ledger import LedgerHandler
@@ -41,7 +42,8 @@ def stream_v3(
         target: Any = routed.targets[decision.choice]
         inner_config = _delegated_config(routed, config, decision)
         try:
-            stream: ChatModelStream = target.stream_events(model_input, inner_config, version="v3", **given(kwargs))
+            with delegated_call():
+                stream: ChatModelStream = target.stream_events(model_input, inner_config, version="v3", **given(kwargs))
         except NotImplementedError as error:
             raise _no_stream(decision, target) from error
         _add_decision(stream, decision)
@@ -69,9 +71,10 @@ async def astream_v3(
         target: Any = routed.targets[decision.choice]
         inner_config = _delegated_config(routed, config, decision)
         try:
-            stream: AsyncChatModelStream = await target.astream_events(
-                model_input, inner_config, version="v3", **given(kwargs)
-            )
+            with delegated_call():
+                stream: AsyncChatModelStream = await target.astream_events(
+                    model_input, inner_config, version="v3", **given(kwargs)
+                )
         except NotImplementedError as error:
             raise _no_stream(decision, target) from error
         _add_decision(stream, decision)

@@ -196,6 +196,17 @@ class RoutingEngine:
         """The chains that calls may ask for."""
         return tuple(self._sections)
 
+    def candidates_of(self, chain: str | None = None) -> tuple[str, ...]:
+        """Return the models that the calls of a chain are routed among.
+
+        Args:
+            chain: None takes that of `routing()`, else the engine's own.
+
+        Raises:
+            UnknownTargetError: If it is not in the configuration.
+        """
+        return self._section(chain, self._sections).plan.candidates
+
     @property
     def models(self) -> tuple[str, ...]:
         """The models that any chain routes among."""
@@ -352,15 +363,18 @@ class RoutingEngine:
         if not isinstance(request, RoutingRequest) or not isinstance(request.text, str):
             kind = type(getattr(request, "text", request)).__name__
             raise ConfigurationError(f"a call is given as its text or as a RoutingRequest with one, not as {kind}")
-        asked = request.chain if request.chain is not None else current_scope().chain
-        if asked is not None:
-            _require_chain(asked, sections, UnknownTargetError)
-        section = sections[self._chain if asked is None else asked]
+        section = self._section(request.chain, sections)
         call = section.plan.prepare(request)
         decision = section.plan.without_score(call)
         if decision is not None:
             section.plan.remember(call, decision)
         return section, call, decision
+
+    def _section(self, chain: str | None, sections: Mapping[str, Section]) -> Section:
+        asked = chain if chain is not None else current_scope().chain
+        if asked is not None:
+            _require_chain(asked, sections, UnknownTargetError)
+        return sections[self._chain if asked is None else asked]
 
 
 class _Batch:

@@ -30,6 +30,15 @@ _blocks: ContextVar[tuple[_Block, ...]] = ContextVar("routellm_routing_blocks", 
 """The blocks around the current call, the innermost last, each with what it and those around it ask for."""
 
 
+def delegated_call() -> "routing":
+    """Return the block to put around the call of the chosen model, which ends what was asked of the model that chose it.
+
+    A candidate may be a routed model with candidates, a configuration and a router of its own, where the same names and numbers
+    mean something else or nothing. The conversation is the same, so the session stays.
+    """
+    return _DELEGATED_CALL
+
+
 def current_scope() -> RoutingScope:
     """Return the settings in force for the current thread or task."""
     blocks = _blocks.get()
@@ -43,6 +52,10 @@ class routing:  # noqa: N801  (reads as a statement: with routing(...))
     chains, agents and query engines, the tasks they start, and threads that take the context along, as those of
     LangChain and LlamaIndex do. Blocks nest: the inner one wins
     where it says something. What a single call says itself (LangChain's `configurable`) wins over the block.
+
+    A block speaks to every routed model that is called inside it, a routed model that a tool of an agent calls too. Where
+    the chosen candidate is itself a routed model, threshold, route and chain were for the outer one and do not reach it;
+    the session does.
 
     Args:
         threshold: In [0, 1]; higher sends fewer calls to strong. None leaves it.
@@ -67,7 +80,7 @@ class routing:  # noqa: N801  (reads as a statement: with routing(...))
         session: str | None = None,
         chain: str | None = None,
     ) -> None:
-        self._changes: dict[str, float | str] = {}
+        self._changes: dict[str, float | str | None] = {}
         if threshold is not None:
             self._changes["threshold"] = validate_threshold(threshold)
         if route is not None:
@@ -120,3 +133,7 @@ class routing:  # noqa: N801  (reads as a statement: with routing(...))
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.__exit__(kind, error, traceback)
+
+
+_DELEGATED_CALL = routing()
+_DELEGATED_CALL._changes = dict.fromkeys(("threshold", "route", "chain"))

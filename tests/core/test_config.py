@@ -51,6 +51,18 @@ def test_reads_models_routers_and_chains(write):
     assert (other.choice, other.router, other.threshold) == ("large", "length", 0.01)
 
 
+def test_says_which_models_the_calls_of_a_chain_are_routed_among(write):
+    text = TEXT.replace("weak: small\n    router: length", "weak: medium\n    router: length")
+    engine = load_config(write(text)).engine("support")
+    assert engine.candidates_of() == engine.candidates == ("small", "large")
+    assert engine.candidates_of("summarise") == ("medium", "large")
+    with routing(chain="summarise"):
+        assert engine.candidates_of() == ("medium", "large")
+        assert engine.candidates_of("support") == ("small", "large")
+    with pytest.raises(UnknownTargetError, match=r"'sumarise'.*support, summarise"):
+        engine.candidates_of("sumarise")
+
+
 def test_a_block_chooses_the_chain_and_the_call_wins_over_it(write):
     engine = load_config(write()).engine("support")
     with routing(chain="summarise"):

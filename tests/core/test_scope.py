@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from routellm_core import routing
-from routellm_core.scope import RoutingScope, current_scope
+from routellm_core.scope import RoutingScope, current_scope, delegated_call
 
 
 def test_blocks_nest_and_end():
@@ -78,3 +78,12 @@ def test_refuses_to_decorate_generator_functions():
         @routing(threshold=0.1)
         def numbers():
             yield 1
+
+
+def test_what_was_asked_of_the_routed_model_ends_where_it_calls_the_chosen_one():
+    with routing(threshold=0.7, route="strong", chain="support", session="7"), delegated_call():
+        assert current_scope() == RoutingScope(session="7")
+        with routing(route="weak"):
+            assert current_scope() == RoutingScope(session="7", route="weak")
+    with delegated_call():
+        assert current_scope() == RoutingScope()

@@ -9,7 +9,7 @@ from langchain_core.language_models.chat_model_stream import AsyncChatModelStrea
 from langchain_core.messages import HumanMessage
 from langgraph.graph import START, MessagesState, StateGraph
 
-from routellm_core import PairRouter
+from routellm_core import PairRouter, routing
 from routellm_langchain import RoutedChatModel
 from support.chat_models import FakeChat
 from support.runs import RunRecorder, until
@@ -87,6 +87,15 @@ async def test_version_3_of_a_candidate_that_has_none_names_it(make_routed, stro
         routed.stream_events("a hard one", version="v3")
     with pytest.raises(NotImplementedError, match=named):
         await routed.astream_events("a hard one", version="v3")
+
+
+async def test_version_3_takes_no_block_on_to_the_chosen_model(make_routed, weak):
+    outer = make_routed(strong=make_routed())
+    with routing(route="strong"):
+        assert outer.stream_events("easy", version="v3").output.text == "I am weak-model"
+        message = await (await outer.astream_events("easy", version="v3")).output
+        assert message.text == "I am weak-model"
+    assert len(weak.calls) == 2
 
 
 # --- LangGraph ---------------------------------------------------------------------------------------------------------

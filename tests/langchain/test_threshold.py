@@ -228,6 +228,24 @@ def test_the_context_of_a_graph_does_not_travel_on_to_the_chosen_model(make_rout
         assert app.invoke(asked, context=context)["messages"][-1].text == "I am strong-model"
 
 
+async def test_a_block_does_not_travel_on_to_the_chosen_model(make_routed):
+    small, large = FakeChat(model="inner-small"), FakeChat(model="inner-large")
+    pair = {"weak": small, "strong": large}
+    inner = make_routed(strong=None, weak=None, candidates=pair)
+    tiny = FakeChat(model="tiny")
+    outer = make_routed(strong=None, weak=None, candidates={"tiny": tiny, "routed": inner})
+    for block in (routing(route="routed"), routing(route="strong"), routing(threshold=0.1)):
+        with block:
+            outer.invoke("easy")
+            await outer.ainvoke("easy")
+            list(outer.stream("easy"))
+            [chunk async for chunk in outer.astream("easy")]
+            outer.batch(["easy"])
+            await outer.abatch(["easy"])
+        assert (len(tiny.calls), len(small.calls), len(large.calls)) == (0, 6, 0)
+        small.calls.clear()
+
+
 async def test_decide_calls_no_model(routed, strong, weak):
     assert routed.decide("a hard one").choice == "strong"
     assert routed.decide([HumanMessage("easy")]).choice == "weak"
