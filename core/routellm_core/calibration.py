@@ -3,13 +3,13 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from routellm_core.errors import CalibrationError, InvalidThresholdError
+from routellm_core.intervals import exceedance_interval
 
 _FRACTIONS = tuple(round(step / 100, 2) for step in range(101))
 
@@ -76,7 +76,7 @@ class ThresholdCalibration:
         requested_fraction: The share of strong calls that was asked for.
         achieved_fraction: The share on the calibration prompts; below the request where equal win rates
             cannot be split.
-        interval: The 95% Wilson interval of the share to expect on further prompts of the same kind.
+        interval: The 95% prediction interval of the share on further prompts of the same kind, as many as were asked for.
         n_prompts: How many win rates were given.
         warnings: What a user should know before trusting the threshold.
     """
@@ -88,8 +88,21 @@ class ThresholdCalibration:
     n_prompts: int
     warnings: tuple[str, ...] = ()
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON."""
+        return {
+            "threshold": self.threshold,
+            "requested_fraction": self.requested_fraction,
+            "achieved_fraction": self.achieved_fraction,
+            "interval": list(self.interval),
+            "n_prompts": self.n_prompts,
+            "warnings": list(self.warnings),
+        }
 
-def calibrate_threshold(win_rates: ArrayLike, strong_fraction: float) -> ThresholdCalibration:
+
+def calibrate_threshold(
+    win_rates: ArrayLike, strong_fraction: float, *, n_fresh: float | None = None
+) -> ThresholdCalibration:
     """Find the threshold that sends a wanted share of calls to the strong model.
 
     The threshold is an order statistic of the win rates, so the achieved share never exceeds the wanted one
@@ -99,6 +112,8 @@ def calibrate_threshold(win_rates: ArrayLike, strong_fraction: float) -> Thresho
     Args:
         win_rates: Strong win rates of prompts like those to be routed, shape (n,), in [0, 1].
         strong_fraction: The wanted share of strong calls, in [0, 1].
+        n_fresh: How many further calls the interval is for; None takes as many as there are win rates, infinity the share
+            in the long run.
 
     Raises:
         CalibrationError: If there are no win rates, or a number is out of its range.
@@ -119,31 +134,54 @@ def calibrate_threshold(win_rates: ArrayLike, strong_fraction: float) -> Thresho
             f"equal win rates cannot be split: {strong / values.size:.1%} of the prompts reach the threshold, "
             f"{fraction:.1%} were asked for"
         )
-    if values.size < 100:
-        warnings.append(f"only {values.size} prompts: the share on further prompts is uncertain, see the interval")
     return ThresholdCalibration(
         threshold=threshold,
         requested_fraction=fraction,
         achieved_fraction=strong / values.size,
-        interval=wilson_interval(strong, values.size),
+        interval=strong_fraction_interval(values, threshold, n_fresh=n_fresh),
         n_prompts=int(values.size),
-        warnings=tuple(warnings),
+        warnings=(*warnings, *sample_size_warnings(values, threshold)),
     )
 
 
-def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Return the Wilson score interval of a share.
+def strong_fraction_interval(
+    win_rates: ArrayLike, threshold: float, *, n_fresh: float | None = None, confidence: float = 0.95
+) -> tuple[float, float]:
+    """Return the prediction interval of the share of strong calls among further calls of the same kind.
+
+    It counts the noise of these prompts and of the further ones, without any assumption on how win rates are distributed
+    (`routellm_core.intervals.exceedance_interval`). Exact for a threshold that is one of the win rates and unique among
+    them. Where win rates are equal it is a little wider: the share lies between what two neighbouring ranks give.
 
     Args:
-        successes: How many of the n count.
-        n: The number of trials, at least 1.
+        win_rates: Those that the threshold was taken from, shape (n,), in [0, 1].
+        threshold: In [0, 1].
+        n_fresh: How many further calls, at least 1; None takes as many as there are win rates, infinity the long run.
         confidence: The coverage, in (0, 1).
+
+    Raises:
+        CalibrationError: If a number is out of its range.
     """
-    z = NormalDist().inv_cdf(0.5 + confidence / 2)
-    share = successes / n
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    values = _validate_win_rates(win_rates)
+    fresh = values.size if n_fresh is None else n_fresh
+    if isinstance(fresh, bool) or not isinstance(fresh, int | float | np.integer) or not fresh >= 1:
+        raise CalibrationError(f"n_fresh must be a number of calls, 1 or more, or infinity, not {n_fresh!r}")
+    count = None if math.isinf(fresh) else int(fresh)
+    above = int(np.count_nonzero(values >= threshold))
+    # Where the threshold is not one value of its own, the share of further calls is between those of two ranks.
+    below = above if np.count_nonzero(values == threshold) == 1 else above + 1
+    low, _ = exceedance_interval(above, values.size, count, confidence)
+    _, high = exceedance_interval(below, values.size, count, confidence)
+    return low, high
+
+
+def sample_size_warnings(win_rates: ArrayLike, threshold: float) -> tuple[str, ...]:
+    """Say so if too few prompts were given to know the share of strong calls to ten points."""
+    values = _validate_win_rates(win_rates)
+    low, high = strong_fraction_interval(values, threshold, n_fresh=math.inf)
+    if high - low <= 0.1:
+        return ()
+    return (f"only {values.size} prompts: even in the long run the share may be anywhere in {low:.1%} to {high:.1%}",)
 
 
 @dataclass(frozen=True, slots=True)
