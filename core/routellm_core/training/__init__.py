@@ -1,0 +1,1 @@
+"""One trainer per trainable router: preference data or outcomes in, a router and a `TrainingReport` out."""
