@@ -205,17 +205,20 @@ class RoutingConfig:
             ConfigurationError: If a router cannot be loaded or does not fit a chain; names the chain and its line.
         """
         routers: dict[str, Router] = {}
-        services: dict[tuple[str, float | None], ScoringService] = {}
+        services: dict[tuple[str, float | None, bool], ScoringService] = {}
         sections = {}
         for name, chain in self.chains.items():
             try:
                 if chain.router not in routers:
                     routers[chain.router] = self._load(chain.router)
                 router = routers[chain.router]
-                service = services.setdefault(
-                    (chain.router, chain.score_timeout_s), ScoringService(router, timeout_s=chain.score_timeout_s)
-                )
-                sections[name] = Section(plan=self._plan(chain, router), scoring=service)
+                plan = self._plan(chain, router)
+                kind = (chain.router, chain.score_timeout_s, plan.uses_distance)
+                if kind not in services:
+                    services[kind] = ScoringService(
+                        router, timeout_s=chain.score_timeout_s, with_distance=plan.uses_distance
+                    )
+                sections[name] = Section(plan=plan, scoring=services[kind])
             except RouteLLMError as error:
                 raise ConfigurationError(f"{self._where('chains', name)}: {error}") from error
         return sections

@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, Self, overload
 
 from routellm_core.constraints import Capabilities
@@ -19,15 +19,17 @@ from routellm_core.routers.base import Router
 from routellm_core.scope import current_scope
 from routellm_core.scoring import Row, ScoringService
 from routellm_core.sessions import MemorySessionStore, SessionStore
+from routellm_core.task_state import TaskState
 from routellm_core.texts import require_list
 
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """One chain of the configuration, ready to decide: its plan and who scores for it."""
+    """One chain of the configuration, ready to decide: its plan, who scores for it, and what its calls were like so far."""
 
     plan: Plan
     scoring: ScoringService
+    task: TaskState = field(default_factory=TaskState)
 
 
 class SectionSource(Protocol):
@@ -121,6 +123,7 @@ class RoutingEngine:
             executor=executor,
             max_batch=max_batch,
             max_wait_ms=max_wait_ms,
+            with_distance=plan.uses_distance,
         )
         self._set_up({_DEFAULT: Section(plan=plan, scoring=scoring)}, _DEFAULT)
 
@@ -164,7 +167,7 @@ class RoutingEngine:
         new = sorted({name for section in sections.values() for name in section.plan.candidates} - self._known_models)
         if new:
             raise ConfigurationError(f"a reload cannot add models ({', '.join(new)}); make a new engine for them")
-        kept = {name: _with_sessions_of(self._sections.get(name), section) for name, section in sections.items()}
+        kept = {name: _with_states_of(self._sections.get(name), section) for name, section in sections.items()}
         self.ledger.update_prices(_all_prices(kept), kept[self._chain].plan.strong)
         self._sections = kept  # one assignment: a call sees the old configuration or the new one
 
@@ -430,7 +433,7 @@ class _Batch:
 
 
 def _close(section: Section, call: Call, outcome: Row | ScoringError, start: float) -> RoutingDecision:
-    decision = section.plan.conclude(call, outcome, (time.perf_counter() - start) * 1000)
+    decision = section.plan.conclude(call, outcome, (time.perf_counter() - start) * 1000, section.task)
     section.plan.remember(call, decision)
     return decision
 
@@ -444,7 +447,12 @@ def _all_prices(sections: Mapping[str, Section]) -> dict[str, Price]:
     return {name: price for section in sections.values() for name, price in section.plan.prices.items()}
 
 
-def _with_sessions_of(old: Section | None, new: Section) -> Section:
-    if old is None or old.plan.sessions is None or new.plan.sessions is None:
+def _with_states_of(old: Section | None, new: Section) -> Section:
+    if old is None:
+        return new
+    same = (old.plan.candidates, old.plan.router.fingerprint) == (new.plan.candidates, new.plan.router.fingerprint)
+    if same and old.plan.references == new.plan.references and old.plan.uses_distance == new.plan.uses_distance:
+        new = replace(new, task=old.task)
+    if old.plan.sessions is None or new.plan.sessions is None:
         return new
     return replace(new, plan=replace(new.plan, sessions=old.plan.sessions))

@@ -21,11 +21,12 @@ from routellm_core.errors import (
     UnknownModelError,
     UnknownTargetError,
 )
-from routellm_core.policies import Policy, ThresholdPolicy
+from routellm_core.policies import ContextPolicy, Policy, PolicyContext, TaskPolicy, ThresholdPolicy
 from routellm_core.pricing import Price
 from routellm_core.routers.base import PairRouter, Router
 from routellm_core.scope import current_scope
 from routellm_core.sessions import SessionState, SessionStore, session_threshold
+from routellm_core.task_state import TaskState, TaskSummary
 
 logger = logging.getLogger(__name__)
 
@@ -118,6 +119,8 @@ class Plan:
         object.__setattr__(self, "tools_route", self._resolved_tools_route())
         object.__setattr__(self, "_columns", self._find_columns())
         object.__setattr__(self, "_by_price", self._order_by_price())
+        if isinstance(self.policy, ContextPolicy):
+            object.__setattr__(self, "policy", self.policy.bind(self._policy_context()))
         if self.policy.uses_threshold and self.threshold is None:
             remedy = (
                 ", or find one with calibrate_threshold(router.strong_win_rates(prompts), strong_fraction=0.5)"
@@ -163,6 +166,26 @@ class Plan:
     def is_pair(self) -> bool:
         """Whether the candidates are (weak, strong)."""
         return isinstance(self.router, PairRouter)
+
+    @cached_property
+    def uses_task(self) -> bool:
+        """Whether the policy chooses by all calls of the chain so far."""
+        return isinstance(self.policy, TaskPolicy)
+
+    @cached_property
+    def uses_distance(self) -> bool:
+        """Whether the policy needs to know how far prompts are from the router's training prompts."""
+        return isinstance(self.policy, TaskPolicy) and self.policy.uses_distance
+
+    def _policy_context(self) -> PolicyContext:
+        columns = np.arange(len(self.candidates)) if self._columns is None else self._columns
+        confidence = self.router.confidence
+        return PolicyContext(
+            candidates=self.candidates,
+            models=PAIR if self.is_pair else tuple(self.router.models[column] for column in columns),
+            prices=tuple(self.prices[name].typical_call for name in self.candidates) if self.prices else None,
+            confidence=None if confidence is None else confidence.for_columns(columns),
+        )
 
     def resolve(self, route: str, *, what: str = "route") -> str:
         """Return the candidate that a name means: its own, or "strong" and "weak".
@@ -232,8 +255,20 @@ class Plan:
             )
         return None
 
-    def conclude(self, call: Call, outcome: NDArray[np.float64] | ScoringError, scoring_ms: float) -> RoutingDecision:
+    def conclude(
+        self,
+        call: Call,
+        outcome: NDArray[np.float64] | ScoringError,
+        scoring_ms: float,
+        task: TaskState | None = None,
+    ) -> RoutingDecision:
         """Decide a call from its score, or by the error policy.
+
+        Args:
+            call: The call.
+            outcome: Its row of scores, or why there is none.
+            scoring_ms: How long its caller waited for it.
+            task: The calls of its chain so far, for a policy that chooses by them; None takes the call alone.
 
         Raises:
             ScoringError: If it could not be scored and the policy is "raise".
@@ -248,7 +283,14 @@ class Plan:
         row = outcome if self._columns is None else outcome[self._columns]
         plain = call.threshold
         threshold = self._session_threshold(call, plain)
-        order = [self.candidates[column] for column in self.policy.order(row, threshold, self._by_price)]
+        seen: TaskSummary | None = None
+        if isinstance(self.policy, TaskPolicy):
+            distance = float(outcome[-1]) if self.uses_distance else None
+            seen = (task or TaskState()).observe(row, distance, keep=not call.request.dry_run)
+            columns = self.policy.order_for_task(seen, self._by_price)
+        else:
+            columns = self.policy.order(row, threshold, self._by_price)
+        order = [self.candidates[column] for column in columns]
         allowed = [name for name in order if name in call.allowed]
         win_rate = float(row[1]) if self.is_pair else None
         reason: Reason = "policy"
@@ -259,7 +301,10 @@ class Plan:
                 reason = "session"
                 why += f", which counts what leaving {allowed[0]!r} and its warm prompt cache would cost (else {plain:.4f})"
         else:
-            why = f"policy {self.policy.name!r} chose among the scores"
+            of = "" if seen is None else f" of {seen.n:.0f} calls of this chain"
+            why = f"policy {self.policy.name!r} chose among the scores{of}"
+            if model := self._assumed(allowed[0]):
+                why += f"; that of {allowed[0]!r} was not learned: {model}"
         return RoutingDecision(
             choice=allowed[0],
             alternatives=tuple(allowed[1:]),
@@ -275,6 +320,9 @@ class Plan:
             baseline=self.strong,
             session_key=call.session_key,
         )
+
+    def _assumed(self, candidate: str) -> str | None:
+        return self.router.assumed.get(self.references.get(candidate, candidate))
 
     def remember(self, call: Call, decision: RoutingDecision) -> None:
         """Keep where the conversation now is, if the plan is sticky; what was forced from outside does not move it."""

@@ -21,7 +21,7 @@ from routellm_core.routers.base import Router
 logger = logging.getLogger(__name__)
 
 Row = NDArray[np.float64]
-"""The scores of one prompt, shape (m,), read-only."""
+"""The scores of one prompt, shape (m,), or (m + 1,) with its distance; read-only."""
 
 
 class _Pending(Future[Row]):
@@ -53,15 +53,17 @@ class ScoringService:
         executor: Threads for blocking routers where the caller must not block; None makes a pool when first needed.
         max_batch: Up to how many concurrent single scorings are gathered into one call of the router; 1 gathers none.
         max_wait_ms: How long the first of a gathered batch waits for others.
+        with_distance: Whether rows end with the prompt's distance from the router's training prompts.
 
     Raises:
-        ConfigurationError: If a number is out of range.
+        ConfigurationError: If a number is out of range, or the router does not know distances.
     """
 
     def __init__(
         self,
         router: Router,
         *,
+        with_distance: bool = False,
         cache_size: int = 4096,
         timeout_s: float | None = None,
         executor: Executor | None = None,
@@ -78,8 +80,13 @@ class ScoringService:
             raise ConfigurationError(f"max_wait_ms must be 0 or more, not {max_wait_ms!r}")
         if executor is not None and not isinstance(executor, Executor):
             raise ConfigurationError(f"executor must be a concurrent.futures.Executor, not {type(executor).__name__}")
+        if with_distance and not hasattr(router, "score_with_distance"):
+            raise ConfigurationError(
+                f"router {router.name!r} does not know how far prompts are from those it was trained on, which the policy needs"
+            )
         self.router = router
         self.timeout_s = timeout_s
+        self._with_distance = with_distance
         self._cache_size = cache_size
         self._max_batch = max_batch
         self._max_wait_s = max_wait_ms / 1000
@@ -100,7 +107,7 @@ class ScoringService:
 
     def __getstate__(self) -> dict[str, Any]:
         # Locks, threads and what is in flight stay behind; a copy starts with an empty cache.
-        kept = ("router", "timeout_s", "_cache_size", "_max_batch", "_max_wait_s")
+        kept = ("router", "timeout_s", "_cache_size", "_max_batch", "_max_wait_s", "_with_distance")
         return {name: getattr(self, name) for name in kept}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -178,7 +185,7 @@ class ScoringService:
 
     @property
     def _has_ascore(self) -> bool:
-        return hasattr(self.router, "ascore") and self._max_batch == 1
+        return hasattr(self.router, "ascore") and self._max_batch == 1 and not self._with_distance
 
     def _own_loop(self) -> asyncio.AbstractEventLoop | None:
         """Return the running loop if the router's `ascore` would be awaited on it."""
@@ -267,12 +274,14 @@ class ScoringService:
         task.add_done_callback(lambda done: self._settle_rest(jobs, done))
 
     def _run(self, jobs: Sequence[_Job], *, gathered: bool = False) -> None:
+        score: Callable[[Sequence[str]], Any]
+        score = self.router.score_with_distance if self._with_distance else self.router.score  # type: ignore[attr-defined]
         texts = [text for _, text, _ in jobs]
         outcomes: list[Row | ScoringError] = [_NOT_SCORED] * len(jobs)
         try:
             for part in _parts_to_score(outcomes, gathered=gathered):
                 try:
-                    outcomes[part] = self._checked(self.router.score(texts[part]), len(texts[part]))
+                    outcomes[part] = self._checked(score(texts[part]), len(texts[part]))
                 except Exception as error:  # noqa: BLE001  (any failure of a router is the callers' policy to handle)
                     outcomes[part] = [self._as_scoring_error(error)] * len(texts[part])
         finally:  # even an interrupt leaves nobody waiting
@@ -367,7 +376,7 @@ class ScoringService:
 
     def _checked(self, scores: Any, n: int) -> list[Row | ScoringError]:
         values = np.array(scores, dtype=np.float64)
-        expected = (n, len(self.router.models))
+        expected = (n, len(self.router.models) + self._with_distance)
         if values.shape != expected:
             raise ScoringError(f"router {self.router.name!r} returned scores of shape {values.shape}, not {expected}")
         values.flags.writeable = False

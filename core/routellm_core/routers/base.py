@@ -2,7 +2,7 @@
 
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import ClassVar
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from routellm_core.calibration import ThresholdTable
 from routellm_core.errors import UnknownModelError
 from routellm_core.policies import ScoreKind
+from routellm_core.task_state import TaskConfidence
 
 
 class Router(ABC):
@@ -30,6 +31,14 @@ class Router(ABC):
 
     thresholds: ThresholdTable | None = None
     """The calibrated thresholds; None if this router has not been calibrated."""
+
+    confidence: TaskConfidence | None = None
+    """How far its predictions can be trusted on a new task, over `models`; None if that was not learned. A router that has one
+    also has `score_with_distance(prompts)`: its scores and, in one more column, each prompt's distance from its training prompts,
+    in [0, 1]."""
+
+    assumed: Mapping[str, str] = {}
+    """The models whose scores were not learned from labels of their own, each with what they rest on instead."""
 
     @property
     @abstractmethod
