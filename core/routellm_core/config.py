@@ -1,4 +1,4 @@
-"""The configuration file: models, prices, routers, and one section per chain, in YAML.
+"""The configuration file: models, prices, routers, one section per chain, and the decision log, in YAML.
 
 ```yaml
 models:
@@ -9,6 +9,7 @@ routers:
 chains:
   support: {strong: large, weak: small, router: main, strong_fraction: 0.3}
   summarise: {strong: large, weak: small, threshold: 0.62, sticky: true}
+log: {path: decisions.jsonl}
 ```
 """
 
@@ -31,6 +32,7 @@ from routellm_core.registry import load_router
 from routellm_core.routers.base import Router
 from routellm_core.scoring import ScoringService
 from routellm_core.sessions import MemorySessionStore
+from routellm_core.traffic import DecisionLog, LoggedPrompts
 
 
 class _Strict(BaseModel):
@@ -129,10 +131,22 @@ class ChainConfig(_Strict):
         return self.weak or "", self.strong or ""
 
 
+class LogConfig(_Strict):
+    """The decision log; see `routellm_core.traffic.DecisionLog`."""
+
+    path: str
+    """The file, relative to the configuration."""
+    prompts: LoggedPrompts = "hash"
+    hash_key_env: str | None = None
+    max_bytes: int = Field(default=100_000_000, ge=1)
+    backups: int | None = Field(default=None, ge=0)
+
+
 class _File(_Strict):
     models: dict[str, ModelConfig]
     routers: dict[str, RouterConfig] = Field(default_factory=dict)
     chains: dict[str, ChainConfig] = Field(min_length=1)
+    log: LogConfig | None = None
 
 
 class RoutingConfig:
@@ -218,10 +232,33 @@ class RoutingConfig:
                     services[kind] = ScoringService(
                         router, timeout_s=chain.score_timeout_s, with_distance=plan.uses_distance
                     )
-                sections[name] = Section(plan=plan, scoring=services[kind])
+                sections[name] = Section(plan=plan, scoring=services[kind], chain=name)
             except RouteLLMError as error:
                 raise ConfigurationError(f"{self._where('chains', name)}: {error}") from error
         return sections
+
+    def build_log(self) -> DecisionLog | None:
+        """Return the decision log that the file asks for; None if it asks for none.
+
+        Raises:
+            ConfigurationError: If its folder is missing, or its key is not in the environment; names the line.
+        """
+        settings = self._file.log
+        if settings is None:
+            return None
+        options = settings.model_dump() | {"path": self.path.parent / settings.path}
+        try:
+            return DecisionLog(**options)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{self._where('log')}: {error}") from error
+
+    def prices(self) -> dict[str, Price]:
+        """Return the price of every model that has one; looks up those that are "list".
+
+        Raises:
+            ConfigurationError: If no list price is known for one of those.
+        """
+        return {name: price for name in self.models if (price := self._price(name)) is not None}
 
     def _load(self, name: str) -> Router:
         spec = self._file.routers.get(name) or RouterConfig(load=name)
@@ -364,7 +401,12 @@ def _child(node: yaml.Node | None, step: str | int) -> tuple[int, yaml.Node] | N
 def _allowed_keys(path: Sequence[str | int]) -> list[str]:
     if not path:
         return list(_File.model_fields)
-    sections: dict[str | int, type[BaseModel]] = {"models": ModelConfig, "routers": RouterConfig, "chains": ChainConfig}
+    sections: dict[str | int, type[BaseModel]] = {
+        "models": ModelConfig,
+        "routers": RouterConfig,
+        "chains": ChainConfig,
+        "log": LogConfig,
+    }
     nested: dict[str | int, type[BaseModel]] = {"price": PriceConfig, "capabilities": CapabilitiesConfig}
     model = nested.get(path[2]) if len(path) > 2 else sections.get(path[0])
     return list((model or ModelConfig).model_fields)

@@ -48,6 +48,27 @@ class RoutingRequest:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class LoggedCall:
+    """What the decision log says of a call next to the decision.
+
+    Attributes:
+        chain: The section of the configuration it was routed by.
+        strong: The strong model of the pair, or the dearest of the pool.
+        weak: The weak model of the pair, or the cheapest of the pool.
+        router_fingerprint: Which router's scores these are.
+        prompt_hash: A digest of what the router read; None if the log keeps none.
+        prompt: What the router read, if the log was asked to keep it; else None.
+    """
+
+    chain: str
+    strong: str
+    weak: str
+    router_fingerprint: str
+    prompt_hash: str | None
+    prompt: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RoutingDecision:
     """Which model takes a call, and why. Carries no prompt text.
 
@@ -67,6 +88,7 @@ class RoutingDecision:
         baseline: The candidate that would take every call without routing, for the ledger; not part of `to_dict`.
         session_key: Under which a sticky engine keeps the conversation, a digest or what the caller called it; None if it keeps
             none; not part of `to_dict`.
+        logged: What the decision log adds; None if there is no log; not part of `to_dict`.
     """
 
     choice: str
@@ -83,6 +105,7 @@ class RoutingDecision:
     fallback_from: str | None = None
     baseline: str | None = field(default=None, repr=False, compare=False)
     session_key: str | None = field(default=None, repr=False, compare=False)
+    logged: LoggedCall | None = field(default=None, repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON, for metadata and logs."""

@@ -36,11 +36,12 @@ class ScoreDrift:
         if self.psi < 0.1 or self.psi <= self.noise:
             return ()
         size = "far from" if self.psi >= 0.25 else "not quite like"
-        return (
+        warning = (
             f"the scores of these prompts are {size} those of the prompts the router was calibrated on (population stability "
             f"index {self.psi:.2f}): its own threshold for half the calls would send {self.median_fraction:.1%} of them to "
-            "strong, and what was measured of its quality may not hold here",
+            "strong, and what was measured of its quality may not hold here"
         )
+        return (warning,)
 
 
 def score_drift(win_rates: ArrayLike, table: ThresholdTable) -> ScoreDrift | None:

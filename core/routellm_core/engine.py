@@ -1,5 +1,6 @@
 """The routing engine: everything both adapters do before and after they call a model."""
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
@@ -21,6 +22,7 @@ from routellm_core.scoring import Row, ScoringService
 from routellm_core.sessions import MemorySessionStore, SessionStore
 from routellm_core.task_state import TaskState
 from routellm_core.texts import require_list
+from routellm_core.traffic import DecisionLog
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +31,7 @@ class Section:
 
     plan: Plan
     scoring: ScoringService
+    chain: str = "default"
     task: TaskState = field(default_factory=TaskState)
 
 
@@ -37,6 +40,10 @@ class SectionSource(Protocol):
 
     def build_sections(self) -> Mapping[str, Section]:
         """Return every chain by its name."""
+        ...
+
+    def build_log(self) -> DecisionLog | None:
+        """Return the decision log; None if there is none."""
         ...
 
 
@@ -71,9 +78,11 @@ class RoutingEngine:
         executor: Where blocking routers run in asynchronous calls; None makes a thread pool when first needed.
         max_batch: Up to how many concurrent scorings are gathered into one call of the router; 1 gathers none.
         max_wait_ms: How long the first of a gathered batch waits for others.
+        log: Where recorded calls are written, a `DecisionLog` or the path of one; None writes none.
 
     Attributes:
         ledger: Tokens and money per model, of the calls that were recorded.
+        log: The decision log; None if there is none.
 
     Raises:
         ConfigurationError: If an argument is out of range or does not fit the others.
@@ -103,6 +112,7 @@ class RoutingEngine:
         executor: Executor | None = None,
         max_batch: int = 1,
         max_wait_ms: float = 0.0,
+        log: DecisionLog | str | os.PathLike[str] | None = None,
     ) -> None:
         plan = Plan(
             router=load_router(router) if isinstance(router, str) else router,
@@ -126,6 +136,7 @@ class RoutingEngine:
             with_distance=plan.uses_distance,
         )
         self._set_up({_DEFAULT: Section(plan=plan, scoring=scoring)}, _DEFAULT)
+        self.log = DecisionLog(log) if isinstance(log, str | os.PathLike) else log
 
     def _set_up(self, sections: Mapping[str, Section], chain: str) -> None:
         self._chain = chain
@@ -149,6 +160,7 @@ class RoutingEngine:
         engine = cls.__new__(cls)
         _require_chain(chain, sections, ConfigurationError)
         engine._set_up(sections, chain)
+        engine.log = source.build_log()
         return engine
 
     def reload(self, source: SectionSource) -> None:
@@ -168,6 +180,8 @@ class RoutingEngine:
         if new:
             raise ConfigurationError(f"a reload cannot add models ({', '.join(new)}); make a new engine for them")
         kept = {name: _with_states_of(self._sections.get(name), section) for name, section in sections.items()}
+        if (log := source.build_log()) is None or self.log is None or log.settings != self.log.settings:
+            self.log = log
         self.ledger.update_prices(_all_prices(kept), kept[self._chain].plan.strong)
         self._sections = kept  # one assignment: a call sees the old configuration or the new one
 
@@ -260,7 +274,7 @@ class RoutingEngine:
             outcome: Row | ScoringError = section.scoring.score(call.request.text)
         except ScoringError as error:
             outcome = error
-        return _close(section, call, outcome, start)
+        return self._close(section, call, outcome, start)
 
     async def adecide(self, request: RoutingRequest | str) -> RoutingDecision:
         """Decide where one call goes without blocking the event loop; see `decide`."""
@@ -272,7 +286,7 @@ class RoutingEngine:
             outcome: Row | ScoringError = await section.scoring.ascore(call.request.text)
         except ScoringError as error:
             outcome = error
-        return _close(section, call, outcome, start)
+        return self._close(section, call, outcome, start)
 
     @overload
     def decide_batch(
@@ -343,7 +357,7 @@ class RoutingEngine:
     def record(
         self, decision: RoutingDecision, usage: Usage | None = None, *, error: BaseException | None = None
     ) -> None:
-        """Enter a finished call in the ledger.
+        """Enter a finished call in the ledger and in the decision log.
 
         Args:
             decision: Where it went.
@@ -351,6 +365,8 @@ class RoutingEngine:
             error: What the model raised; None if it answered.
         """
         self.ledger.record(decision.choice, usage, failed=error is not None, strong=decision.baseline)
+        if self.log is not None:
+            self.log.write(decision, usage, error)
 
     def _open(
         self, request: RoutingRequest | str, sections: Mapping[str, Section]
@@ -370,8 +386,28 @@ class RoutingEngine:
         call = section.plan.prepare(request)
         decision = section.plan.without_score(call)
         if decision is not None:
-            section.plan.remember(call, decision)
+            decision = self._keep(section, call, decision)
         return section, call, decision
+
+    def _close(self, section: Section, call: Call, outcome: Row | ScoringError, start: float) -> RoutingDecision:
+        decision = section.plan.conclude(call, outcome, (time.perf_counter() - start) * 1000, section.task)
+        return self._keep(section, call, decision)
+
+    def _keep(self, section: Section, call: Call, decision: RoutingDecision) -> RoutingDecision:
+        section.plan.remember(call, decision)
+        if self.log is None:
+            return decision
+        plan = section.plan
+        return replace(
+            decision,
+            logged=self.log.describe(
+                chain=section.chain,
+                strong=plan.strong,
+                weak=plan.weak,
+                fingerprint=plan.router.fingerprint,
+                prompt=call.request.text,
+            ),
+        )
 
     def _section(self, chain: str | None, sections: Mapping[str, Section]) -> Section:
         asked = chain if chain is not None else current_scope().chain
@@ -386,6 +422,7 @@ class _Batch:
     def __init__(
         self, engine: RoutingEngine, requests: Sequence[RoutingRequest | str], *, return_exceptions: bool
     ) -> None:
+        self._engine = engine
         self._return_exceptions = return_exceptions
         self._results: list[RoutingDecision | RouteLLMError | None] = []
         self._waiting: dict[int, tuple[Section, Call]] = {}
@@ -423,19 +460,13 @@ class _Batch:
         for position, (section, call) in self._waiting.items():
             if section.scoring is scoring:
                 try:
-                    self._results[position] = _close(section, call, next(remaining), self._start)
+                    self._results[position] = self._engine._close(section, call, next(remaining), self._start)
                 except RouteLLMError as error:
                     self._fail(error, position)
 
     def decisions(self) -> list[RoutingDecision | RouteLLMError]:
         """Return what came of every call, in the order of the requests."""
         return [result for result in self._results if result is not None]
-
-
-def _close(section: Section, call: Call, outcome: Row | ScoringError, start: float) -> RoutingDecision:
-    decision = section.plan.conclude(call, outcome, (time.perf_counter() - start) * 1000, section.task)
-    section.plan.remember(call, decision)
-    return decision
 
 
 def _require_chain(chain: str, sections: Mapping[str, Section], error: type[RouteLLMError]) -> None:

@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routellm_core import ThresholdTable, calibrate_threshold
-from routellm_core.intervals import wilson_interval
 from routellm_core.errors import CalibrationError, InvalidThresholdError
+from routellm_core.intervals import wilson_interval
 
 win_rates = st.lists(st.floats(0, 1), min_size=1, max_size=200)
 fractions = st.floats(0, 1)
