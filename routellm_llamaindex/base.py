@@ -1,6 +1,7 @@
 """What a routed LLM is made of, and how it is changed, copied, stored and shown."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, NoReturn, Self
 
 from llama_index.core.base.llms.types import LLMMetadata
@@ -20,8 +21,16 @@ from llama_index.core.llms.llm import LLM
 from routellm_core.engine import RoutingEngine
 from routellm_core.errors import ConfigurationError
 from routellm_core.ledger import Ledger
+from routellm_llamaindex.loops import ToolLoops
 from routellm_llamaindex.metadata import routed_metadata
 from routellm_llamaindex.text import RoutingText
+
+
+@dataclass
+class _HandedOn:
+    """The callback manager that a model was given last by those that route to it; they share this record, as the model."""
+
+    manager: CallbackManager | None = None
 
 
 class RoutedBase(FunctionCallingLLM):
@@ -45,8 +54,8 @@ class RoutedBase(FunctionCallingLLM):
     num_output: int | None = Field(default=None, description="In tokens; None takes the tightest candidate's.")
 
     _constructed: bool = PrivateAttr(default=False)
-    # By candidate, and shared by copies: they share the models, too.
-    _handed_on: dict[str, CallbackManager] = PrivateAttr(default_factory=dict)
+    _handed_on: dict[str, "_HandedOn"] = PrivateAttr(default_factory=dict)
+    _tool_loops: ToolLoops = PrivateAttr(default_factory=ToolLoops)
 
     @classmethod
     def class_name(cls) -> str:
@@ -57,7 +66,11 @@ class RoutedBase(FunctionCallingLLM):
     def metadata(self) -> LLMMetadata:
         """What LlamaIndex packs prompts for: the window of the candidate with the least room."""
         return routed_metadata(
-            self.candidates, self.engine.capabilities, context_window=self.context_window, num_output=self.num_output
+            self.candidates,
+            self.engine.capabilities,
+            among=self.engine.candidates_of(),
+            context_window=self.context_window,
+            num_output=self.num_output,
         )
 
     @property
@@ -89,9 +102,10 @@ class RoutedBase(FunctionCallingLLM):
     def _hand_on(self, manager: CallbackManager) -> None:
         """Give the candidates a callback manager, but for those that were given handlers of their own."""
         for name, llm in self.candidates.items():
+            before = self._handed_on.setdefault(name, _HandedOn())
             known = llm.callback_manager
-            if known is None or not known.handlers or known is self._handed_on.get(name):
-                llm.callback_manager = self._handed_on[name] = manager
+            if known is None or not known.handlers or known is before.manager:
+                llm.callback_manager = before.manager = manager
 
     def with_threshold(self, threshold: float | None) -> Self:
         """Return a copy with another threshold that shares the models, the router and the score cache.
@@ -128,10 +142,18 @@ class RoutedBase(FunctionCallingLLM):
                 f"{', '.join(sorted(_OWN))}"
             )
         made = type(self)(**{name: getattr(copied, name) for name in _OWN} | changes)
-        if "candidates" not in changes:
-            made._handed_on = copied._handed_on
-            made._hand_on(made.callback_manager)
+        made._tool_loops = copied._tool_loops
+        made._share_handed_on(copied)
         return made
+
+    def _share_handed_on(self, other: "RoutedBase") -> None:
+        """Know from now on what another routed LLM handed on to the models that are also this one's."""
+        for theirs, llm in other.candidates.items():
+            for name in [name for name, own in self.candidates.items() if own is llm]:
+                before = other._handed_on[theirs]
+                before.manager = self._handed_on[name].manager or before.manager
+                self._handed_on[name] = before
+        self._hand_on(self.callback_manager)
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         # The router never changes and may be large; a copy of it would only lose the score cache.

@@ -11,12 +11,8 @@ from llama_index.core.utils import get_tokenizer
 from routellm_core.constraints import Capabilities
 from routellm_core.errors import ConfigurationError
 
-_NOTHING_SAID = Capabilities()
-
 _BYTES_PER_TOKEN = 2
 """Ordinary text has more in every language, so a text with fewer bytes than this for each token of a window fits it."""
-
-_END_OF_LOOP = "You have reached the maximum number of iterations ("
 
 
 def capabilities_of(llm: LLM) -> Capabilities:
@@ -40,7 +36,8 @@ def known_capabilities(candidates: Mapping[str, LLM], given: Mapping[str, Capabi
         candidates: The models by name.
         given: What was said about them, in arguments or in the configuration.
     """
-    return {name: given.get(name, _NOTHING_SAID).completed_by(capabilities_of(llm)) for name, llm in candidates.items()}
+    told = {name: capabilities_of(llm) for name, llm in candidates.items()}
+    return {name: given[name].completed_by(able) if name in given else able for name, able in told.items()}
 
 
 def check_tools(candidates: Mapping[str, LLM], given: Mapping[str, Capabilities]) -> None:
@@ -64,13 +61,9 @@ def has_images(messages: Sequence[ChatMessage]) -> bool:
 
 
 def has_tool_turns(messages: Sequence[ChatMessage]) -> bool:
-    """Return whether any message calls a tool or says what one returned, or that an agent has no more tool calls left.
-
-    The latter comes without the calls that were made: LlamaIndex leaves them out of the request for the final answer.
-    """
+    """Return whether any message calls a tool or says what one returned."""
     return any(
         message.role == MessageRole.TOOL
-        or (message.role == MessageRole.SYSTEM and (message.content or "").startswith(_END_OF_LOOP))
         or bool(message.additional_kwargs.get("tool_calls"))
         or any(isinstance(block, ToolCallBlock) for block in message.blocks)
         for message in messages

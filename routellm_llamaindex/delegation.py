@@ -23,9 +23,11 @@ from llama_index.core.llms.llm import LLM
 
 from routellm_core.constraints import rule_out
 from routellm_core.decision import RoutingDecision, RoutingRequest
+from routellm_core.scope import delegated_call
 from routellm_llamaindex.base import RoutedBase
 from routellm_llamaindex.capabilities import count_tokens, has_images, has_tool_turns, known_capabilities
 from routellm_llamaindex.events import decision_tags, dispatch_decision, with_decision
+from routellm_llamaindex.loops import asks_for_final_answer
 from routellm_llamaindex.text import first_question, restored, text_to_score
 from routellm_llamaindex.usage import UsageMeter
 
@@ -50,6 +52,7 @@ class Delegation(RoutedBase):
         conversation: bool = False,
         tools: bool = False,
         structured_output: bool = False,
+        dry_run: bool = False,
     ) -> RoutingRequest:
         """Describe a call to the engine.
 
@@ -58,9 +61,10 @@ class Delegation(RoutedBase):
                 cannot be known without them, and neither images nor tokens are looked for.
             variables: The template variables; None if there are none.
             conversation: Whether the messages are a conversation, which a sticky engine keeps on its model.
-            tools: Whether it offers tools; messages that hold tool calls or their results count as much, if a model
-                that calls tools can take them.
+            tools: Whether it offers tools; messages that hold tool calls or their results count as much, and so does
+                the request for the final answer of a loop with tools, if a model that calls tools can take them.
             structured_output: Whether the answer must follow a schema.
+            dry_run: Whether nobody will call the model.
         """
         if callable(messages):
             text, known = text_to_score(messages, variables, self.routing_text), []
@@ -68,7 +72,8 @@ class Delegation(RoutedBase):
             known = list(messages)
             text = text_to_score(lambda: known, variables, self.routing_text)
         capabilities = known_capabilities(self.candidates, self.engine.capabilities)
-        windows = [able.context_window for able in capabilities.values() if able.context_window is not None]
+        among = self.engine.candidates_of()
+        windows = [window for name in among if (window := capabilities[name].context_window) is not None]
         sticky = self.engine.sticky
         request = RoutingRequest(
             text=text,
@@ -77,15 +82,20 @@ class Delegation(RoutedBase):
             images=has_images(known),
             structured_output=structured_output,
             tokens=count_tokens(known, window=None if sticky else min(windows)) if sticky or windows else None,
+            dry_run=dry_run,
             capabilities=capabilities,
         )
-        if not tools and has_tool_turns(restored(known)):
+        if not tools and self._continues_with_tools(known):
             # The end of an agent's loop offers no tools, and still a model without them cannot read what went before. If no
             # other can take the call, though, it may try.
             with_tools = replace(request, tools=True)
-            if len(rule_out(with_tools, capabilities)) < len(capabilities):
+            if not rule_out(with_tools, capabilities).keys() >= set(among):
                 return with_tools
         return request
+
+    def _continues_with_tools(self, messages: Sequence[ChatMessage]) -> bool:
+        turns = restored(messages)
+        return has_tool_turns(turns) or (asks_for_final_answer(turns) and turns in self._tool_loops)
 
     def _call(self, request: RoutingRequest, call: Callable[[LLM], T]) -> T:
         decision = self.engine.decide(request)
@@ -159,7 +169,7 @@ class Delegation(RoutedBase):
     def _attempt(self, decision: RoutingDecision, meter: UsageMeter) -> Iterator[LLM]:
         llm = self.candidates[decision.choice]
         if self.emit_events:
-            dispatch_decision(decision, llm.metadata.model_name)
+            dispatch_decision(decision, lambda: llm.metadata.model_name)
         try:
             with _observed(decision, meter):
                 yield llm
@@ -178,7 +188,8 @@ class Delegation(RoutedBase):
         return following
 
     def _answered(self, decision: RoutingDecision, meter: UsageMeter, response: T) -> T:
-        meter.read(response)
+        if response is not meter.last_read:  # the event of most models brought it already
+            meter.read(response)
         self.engine.record(decision, meter.usage)
         return with_decision(response, decision.to_dict())
 
@@ -233,8 +244,8 @@ class Delegation(RoutedBase):
 
 @contextmanager
 def _observed(decision: RoutingDecision, meter: UsageMeter) -> Iterator[None]:
-    """Tag what the chosen model does inside the block, and read its tokens."""
-    with decision_tags(decision), meter.listening():
+    """Tag what the chosen model does inside the block, read its tokens, and end there what was asked of this one."""
+    with decision_tags(decision), meter, delegated_call():
         yield
 
 

@@ -1,13 +1,14 @@
 """How a decision is made known: an event, tags on the chosen model's events, and an entry in the response."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar, cast
 
 from llama_index.core.base.llms.types import ChatResponse, CompletionResponse
 from llama_index.core.instrumentation.events import BaseEvent
 from llama_index_instrumentation import get_dispatcher
-from llama_index_instrumentation.dispatcher import active_instrument_tags, instrument_tags
+from llama_index_instrumentation.dispatcher import Dispatcher, active_instrument_tags, instrument_tags
+from llama_index_instrumentation.event_handlers import NullEventHandler
 
 from routellm_core.decision import RoutingDecision
 
@@ -36,14 +37,25 @@ class RoutingDecisionEvent(BaseEvent):
         return "RoutingDecisionEvent"
 
 
-def dispatch_decision(decision: RoutingDecision, model_name: str) -> None:
-    """Hand the decision to every event handler of LlamaIndex's instrumentation."""
-    _dispatcher.event(RoutingDecisionEvent(decision=decision, model_name=model_name))
+def dispatch_decision(decision: RoutingDecision, model_name: Callable[[], str]) -> None:
+    """Hand the decision to every event handler of LlamaIndex's instrumentation.
+
+    Args:
+        decision: Which candidate takes the call.
+        model_name: Tells what its metadata calls its model; not called if there is no handler, nor is an event made.
+    """
+    if _has_handlers(_dispatcher):
+        _dispatcher.event(RoutingDecisionEvent(decision=decision, model_name=model_name()))
 
 
-@contextmanager
-def decision_tags(decision: RoutingDecision) -> Iterator[None]:
-    """Tag the events inside the block with the decision; tags set outside stay."""
+def _has_handlers(dispatcher: Dispatcher) -> bool:
+    if any(not isinstance(handler, NullEventHandler) for handler in dispatcher.event_handlers):
+        return True
+    return dispatcher.propagate and _has_handlers(dispatcher.parent)
+
+
+def decision_tags(decision: RoutingDecision) -> AbstractContextManager[None]:
+    """Return a block that tags the events inside it with the decision; tags set outside stay."""
     tags = {
         "routellm_choice": decision.choice,
         "routellm_reason": decision.reason,
@@ -51,8 +63,7 @@ def decision_tags(decision: RoutingDecision) -> Iterator[None]:
         "routellm_threshold": decision.threshold,
     }
     known = {name: value for name, value in tags.items() if value is not None}
-    with instrument_tags({**active_instrument_tags.get(), **known}):
-        yield
+    return instrument_tags({**active_instrument_tags.get(), **known})
 
 
 def with_decision(response: T, record: dict[str, Any]) -> T:

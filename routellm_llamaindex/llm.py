@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Self
 
 from llama_index.core.base.llms.types import (
@@ -29,6 +28,7 @@ from routellm_core.pricing import Price
 from routellm_core.routers.base import Router
 from routellm_llamaindex.capabilities import check_tools
 from routellm_llamaindex.engines import make_engine
+from routellm_llamaindex.loops import asks_for_final_answer
 from routellm_llamaindex.metadata import warn_of_default_window
 from routellm_llamaindex.models import open_models
 from routellm_llamaindex.prompts import PromptRouting
@@ -188,11 +188,11 @@ class RoutedLLM(PromptRouting, ToolRouting):
         Args:
             prompt: What would be sent: a text, a message or messages.
         """
-        return self.engine.decide(replace(self._asked(prompt), dry_run=True))
+        return self.engine.decide(self._asked(prompt, dry_run=True))
 
     async def adecide(self, prompt: str | ChatMessage | Sequence[ChatMessage]) -> RoutingDecision:
         """Decide where a call would go without blocking the event loop; see `decide`."""
-        return await self.engine.adecide(replace(self._asked(prompt), dry_run=True))
+        return await self.engine.adecide(self._asked(prompt, dry_run=True))
 
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """Chat with the chosen model."""
@@ -234,10 +234,10 @@ class RoutedLLM(PromptRouting, ToolRouting):
             self._asked(prompt), lambda llm: llm.astream_complete(prompt, formatted=formatted, **kwargs)
         )
 
-    def _asked(self, prompt: str | ChatMessage | Sequence[ChatMessage]) -> RoutingRequest:
+    def _asked(self, prompt: str | ChatMessage | Sequence[ChatMessage], *, dry_run: bool = False) -> RoutingRequest:
         if isinstance(prompt, str):
             prompt = ChatMessage(role=MessageRole.USER, content=prompt)
-            return self._request([prompt])  # a text is no turn of a conversation
+            return self._request([prompt], dry_run=dry_run)  # a text is no turn of a conversation
         messages = [prompt] if isinstance(prompt, ChatMessage) else prompt
         wrong = (
             next((type(message).__name__ for message in messages if not isinstance(message, ChatMessage)), None)
@@ -246,7 +246,10 @@ class RoutedLLM(PromptRouting, ToolRouting):
         )
         if wrong is not None:
             raise ConfigurationError(f"a call is given as a text, a ChatMessage or a list of them, not as {wrong}")
-        return self._request(messages, conversation=True)
+        request = self._request(messages, conversation=True, dry_run=dry_run)
+        if not dry_run and not asks_for_final_answer(messages):
+            self._tool_loops.discard(messages)
+        return request
 
 
 def _models(strong: LLM | None, weak: LLM | None, candidates: Mapping[str, LLM] | None) -> dict[str, LLM]:

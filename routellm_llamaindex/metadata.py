@@ -1,7 +1,7 @@
 """What a routed model says of itself to LlamaIndex."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from llama_index.core.base.llms.types import LLMMetadata, MessageRole
 from llama_index.core.constants import DEFAULT_CONTEXT_WINDOW, DEFAULT_NUM_OUTPUTS
@@ -15,6 +15,7 @@ def routed_metadata(
     candidates: Mapping[str, LLM],
     given: Mapping[str, Capabilities],
     *,
+    among: Collection[str],
     context_window: int | None = None,
     num_output: int | None = None,
 ) -> LLMMetadata:
@@ -26,6 +27,8 @@ def routed_metadata(
     Args:
         candidates: The models by name, weakest first.
         given: What was said about them in arguments or in the configuration; wins over their own metadata.
+        among: Those that take the calls now, of which one must call tools. The window counts all: prompts are packed for
+            it long before it is known which chain they go to.
         context_window: In tokens; None takes the rule.
         num_output: In tokens; None takes the rule.
     """
@@ -38,7 +41,7 @@ def routed_metadata(
         num_output=tightest.num_output if num_output is None else num_output,
         # Every LLM has chat(): it converts by its own template where the model only completes.
         is_chat_model=True,
-        is_function_calling_model=combined_capabilities(able.values()).tools is True,
+        is_function_calling_model=combined_capabilities(able[name] for name in among).tools is True,
         model_name=f"routellm({'|'.join(metadata.model_name for metadata in reversed(known))})",
         # Chat engines write the role into messages before anyone knows who reads them; user is the one all accept.
         system_role=roles.pop() if len(roles) == 1 else MessageRole.USER,

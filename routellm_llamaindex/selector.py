@@ -66,7 +66,7 @@ class RouterSelector(BaseSelector):
     def _selection(self, decision: RoutingDecision, choices: Sequence[ToolMetadata]) -> SelectorResult:
         index = self.engine.candidates.index(decision.choice)
         if self.emit_events:
-            dispatch_decision(decision, choices[index].name or decision.choice)
+            dispatch_decision(decision, lambda: choices[index].name or decision.choice)
         return SelectorResult(selections=[SingleSelection(index=index, reason=decision.explanation)])
 
     def _get_prompts(self) -> PromptDictType:

@@ -5,10 +5,9 @@ The first of these that gives a text:
 1. The hook `routing_text`, if it is given and does not return None.
 2. The template variable `query_str`, else `question`: every response synthesizer and selector passes one of them, so
    what was retrieved cannot move the score, and the calls that one question makes are scored once.
-3. The last user message with text that no agent loop wrote: a ReAct observation or complaint and the
-   result of executed code are skipped, the state that an
-   agent puts before the message is taken off, and of a conversation that an agent restates for its `output_cls`
-   the last user turn is taken.
+3. The last user message with text that no agent loop wrote: a ReAct observation or complaint and the result of executed
+   code are skipped, the state that an agent puts before the message is taken off, and of a conversation that an agent
+   restates for its `output_cls` the last user turn is taken.
 4. The last message with text, whoever wrote it; a prompt given to `complete` is its own last message.
 
 Without any text, as with images alone, the engine's rule for empty prompts applies. Two paths hide the question and are scored
@@ -67,7 +66,7 @@ def text_to_score(
         value = variables.get(name)
         if isinstance(value, str) and value.strip():
             return value
-    return _question_among(messages())
+    return last_question(messages())
 
 
 def first_question(messages: Sequence[ChatMessage]) -> str | None:
@@ -75,6 +74,19 @@ def first_question(messages: Sequence[ChatMessage]) -> str | None:
     return next(
         (_without_state(m.content) for m in restored(messages) if m.role == MessageRole.USER and m.content), None
     )
+
+
+def last_question(messages: Sequence[ChatMessage]) -> str:
+    """Return the last user message that no agent loop wrote, else the last with text; empty if none has any."""
+    messages = restored(messages)
+    for position in range(len(messages) - 1, -1, -1):
+        message = messages[position]
+        if message.role != MessageRole.USER or not message.content:
+            continue
+        if position > 0 and _is_remark(message.content, messages[position - 1]):
+            continue
+        return _without_state(message.content)
+    return next((message.content for message in reversed(messages) if message.content), "")
 
 
 def restored(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
@@ -94,18 +106,6 @@ def _turns_of(message: ChatMessage) -> list[ChatMessage]:
         for role, said in _TURN.findall(text)
     ]
     return turns if any(turn.role == MessageRole.USER and turn.content for turn in turns) else [message]
-
-
-def _question_among(messages: Sequence[ChatMessage]) -> str:
-    messages = restored(messages)
-    for position in range(len(messages) - 1, -1, -1):
-        message = messages[position]
-        if message.role != MessageRole.USER or not message.content:
-            continue
-        if position > 0 and _is_remark(message.content, messages[position - 1]):
-            continue
-        return _without_state(message.content)
-    return next((message.content for message in reversed(messages) if message.content), "")
 
 
 def _is_remark(text: str, before: ChatMessage) -> bool:

@@ -43,11 +43,10 @@ class ToolRouting(Delegation):
             NoCandidateError: If no model can.
         """
         options = _options(verbose, allow_parallel_tool_calls, tool_required, kwargs)
-
-        def call(llm: LLM) -> ChatResponse:
-            return _tool_caller(llm).chat_with_tools(tools, user_msg, _own(chat_history), **options)
-
-        return self._call(self._request_with(user_msg, chat_history), call)
+        return self._call(
+            self._request_with(user_msg, chat_history),
+            lambda llm: _tool_caller(llm).chat_with_tools(tools, user_msg, _own(chat_history), **options),
+        )
 
     @_dispatcher.span
     async def achat_with_tools(
@@ -62,11 +61,10 @@ class ToolRouting(Delegation):
     ) -> ChatResponse:
         """Chat with tools without blocking the event loop; see `chat_with_tools`."""
         options = _options(verbose, allow_parallel_tool_calls, tool_required, kwargs)
-
-        async def call(llm: LLM) -> ChatResponse:
-            return await _tool_caller(llm).achat_with_tools(tools, user_msg, _own(chat_history), **options)
-
-        return await self._acall(self._request_with(user_msg, chat_history), call)
+        return await self._acall(
+            self._request_with(user_msg, chat_history),
+            lambda llm: _tool_caller(llm).achat_with_tools(tools, user_msg, _own(chat_history), **options),
+        )
 
     @_dispatcher.span
     def stream_chat_with_tools(
@@ -81,11 +79,10 @@ class ToolRouting(Delegation):
     ) -> ChatResponseGen:
         """Chat with tools, chunk by chunk; see `chat_with_tools`."""
         options = _options(verbose, allow_parallel_tool_calls, tool_required, kwargs)
-
-        def call(llm: LLM) -> ChatResponseGen:
-            return _tool_caller(llm).stream_chat_with_tools(tools, user_msg, _own(chat_history), **options)
-
-        return self._stream(self._request_with(user_msg, chat_history), call)
+        return self._stream(
+            self._request_with(user_msg, chat_history),
+            lambda llm: _tool_caller(llm).stream_chat_with_tools(tools, user_msg, _own(chat_history), **options),
+        )
 
     @_dispatcher.span
     async def astream_chat_with_tools(
@@ -100,11 +97,10 @@ class ToolRouting(Delegation):
     ) -> ChatResponseAsyncGen:
         """Chat with tools, chunk by chunk, without blocking the event loop; see `chat_with_tools`."""
         options = _options(verbose, allow_parallel_tool_calls, tool_required, kwargs)
-
-        async def call(llm: LLM) -> ChatResponseAsyncGen:
-            return await _tool_caller(llm).astream_chat_with_tools(tools, user_msg, _own(chat_history), **options)
-
-        return await self._astream(self._request_with(user_msg, chat_history), call)
+        return await self._astream(
+            self._request_with(user_msg, chat_history),
+            lambda llm: _tool_caller(llm).astream_chat_with_tools(tools, user_msg, _own(chat_history), **options),
+        )
 
     def get_tool_calls_from_response(
         self,
@@ -157,6 +153,7 @@ class ToolRouting(Delegation):
             messages.append(ChatMessage(role=MessageRole.USER, content=user_msg))
         elif user_msg is not None:
             messages.append(user_msg)
+        self._tool_loops.add(messages)
         return self._request(messages, conversation=True, tools=True)
 
 

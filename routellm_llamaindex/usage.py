@@ -8,10 +8,9 @@ decorators in such a call, and of a stream whose provider sends none (OpenAI sen
 """
 
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
-from typing import Any
+from collections.abc import Mapping
+from contextvars import ContextVar, Token
+from typing import Any, Self
 
 from llama_index.core.base.llms.types import ChatResponse, CompletionResponse
 from llama_index.core.instrumentation.event_handlers import BaseEventHandler
@@ -31,32 +30,35 @@ _EVENT_SOURCE = "llama_index.core.llms.callbacks"
 
 
 class UsageMeter:
-    """Keeps the usage that was reported last in one call.
+    """Keeps the usage that was reported last in one call; as a block, it listens to the models called inside.
 
     Attributes:
         usage: None as long as none was reported.
+        last_read: The response that was read last; None before the first.
     """
+
+    _token: Token[Any]
 
     def __init__(self) -> None:
         self.usage: Usage | None = None
+        self.last_read: object = None
 
     def read(self, response: object) -> None:
         """Take the usage of a response or of a chunk, if it is one and says it."""
         if isinstance(response, ChatResponse | CompletionResponse):
+            self.last_read = response
             self.usage = usage_of(response) or self.usage
 
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Take the usage of the models that are called inside the block."""
+    def __enter__(self) -> Self:
         _listen_to_models()
+        self._token = _meter.set(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _meter.reset(self._token)
         outer = _meter.get()
-        token = _meter.set(self)
-        try:
-            yield
-        finally:
-            _meter.reset(token)
-            if outer is not None:  # the chosen model is a routed one, too
-                outer.usage = self.usage or outer.usage
+        if outer is not None:  # the chosen model is a routed one, too
+            outer.usage = self.usage or outer.usage
 
 
 def usage_of(response: ChatResponse | CompletionResponse) -> Usage | None:

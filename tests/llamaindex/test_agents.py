@@ -1,9 +1,12 @@
 """Agents: one model from the question to the answer, in both of LlamaIndex's loops."""
 
+import copy
+import pickle
 from typing import Any
 
 import pytest
 from llama_index.core.agent.workflow import AgentWorkflow, FunctionAgent, ReActAgent
+from llama_index.core.agent.workflow.prompts import DEFAULT_EARLY_STOPPING_PROMPT
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, MessageRole
 from llama_index.core.tools import FunctionTool
 from pydantic import BaseModel
@@ -28,6 +31,7 @@ def multiply(a: int, b: int) -> str:
 
 
 TOOL = FunctionTool.from_defaults(multiply)
+FINAL = DEFAULT_EARLY_STOPPING_PROMPT.format(max_iterations=2)
 
 
 class Product(BaseModel):
@@ -220,16 +224,66 @@ async def test_calls_with_tools_go_to_the_model_that_has_them(make_pair, text: s
     assert pair.llm.chat(user("easy")).additional_kwargs["routellm"]["choice"] == "weak"
 
 
-async def test_the_last_step_of_a_loop_goes_to_the_model_that_called_the_tools(make_pair) -> None:
-    class Tireless(ToolLLM):
-        def _answer(self, messages: Any, tools: Any = (), **kwargs: Any) -> ChatMessage:
-            answer = super()._answer(messages, **kwargs)
-            return self.tool_call(tools[0].metadata.name) if tools else answer
+class Tireless(ToolLLM):
+    """Calls the tool as often as it may."""
 
+    def _answer(self, messages: Any, tools: Any = (), **kwargs: Any) -> ChatMessage:
+        if any("maximum number of iterations" in (message.content or "") for message in messages):
+            self.seen.append(list(messages))
+            return ChatMessage(role=MessageRole.ASSISTANT, content=f"{self.label} sums up")
+        answer = super()._answer(messages, **kwargs)
+        return self.tool_call(tools[0].metadata.name) if tools else answer
+
+
+THINKING = 'Thought: I need the tool.\nAction: multiply\nAction Input: {"a": 6, "b": 7}'
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+async def test_the_final_answer_of_a_loop_comes_from_its_model(make_pair, streaming: bool) -> None:
+    pair = make_pair(strong=Tireless("big"), weak=PlainLLM("plain", reply=THINKING))
+    options = {"tools": [TOOL], "llm": pair.llm, "early_stopping_method": "generate", "streaming": streaming}
+    for _ in range(2):
+        # LlamaIndex asks for both final answers in the same words.
+        with_tools = await FunctionAgent(**options).run("an easy product", max_iterations=2)
+        assert str(with_tools) == "big sums up"
+        assert pair.calls == (3, 0)
+        pair.strong.seen.clear()
+        in_text = await ReActAgent(**options).run("an easy product", max_iterations=2)
+        assert str(in_text) == THINKING
+        assert pair.calls == (0, 3)
+        pair.weak.seen.clear()
+
+
+async def test_the_final_answer_of_several_agents_comes_from_the_model_of_the_loop(make_pair) -> None:
+    pair = make_pair(strong=Tireless("big"), weak=PlainLLM("plain", reply=THINKING), routing_text=lambda m, v: "easy")
+    for make_agent, calls in ((FunctionAgent, (3, 0)), (ReActAgent, (3, 3))):
+        agent = make_agent(name="one", description="One.", tools=[TOOL], llm=pair.llm, system_prompt="Be brief.")
+        workflow = AgentWorkflow([agent], early_stopping_method="generate", initial_state={"n": 1})
+        await workflow.run("a product", max_iterations=2)
+        assert pair.calls == calls
+
+
+async def test_the_final_answer_of_a_loop_in_text_knows_no_route_for_tools(make_pair) -> None:
+    pair = make_pair(Tireless("big", react=True), Tireless("small", react=True), tools_route="strong")
+    options = {"tools": [TOOL], "llm": pair.llm, "early_stopping_method": "generate"}
+    assert str(await ReActAgent(**options).run("an easy product", max_iterations=1)) == "small sums up"
+    assert str(await FunctionAgent(**options).run("an easy product", max_iterations=1)) == "big sums up"
+
+
+async def test_a_copied_agent_model_still_knows_its_loops(make_pair) -> None:
     pair = make_pair(strong=Tireless("big"), weak=PlainLLM("plain"))
-    agent = FunctionAgent(tools=[TOOL], llm=pair.llm, early_stopping_method="generate")
-    assert str(await agent.run("an easy product", max_iterations=2)) == "big says hi"
-    assert pair.calls[1] == 0
+    pair.llm.chat_with_tools([TOOL], "an easy product")
+    final = [*user("an easy product"), ChatMessage(role=MessageRole.SYSTEM, content=FINAL)]
+    copies = (
+        pair.llm.with_threshold(0.6),
+        pair.llm.model_copy(update={"emit_events": False}),
+        pickle.loads(pickle.dumps(pair.llm)),
+        copy.deepcopy(pair.llm),
+    )
+    for llm in copies:
+        assert llm.decide(final).choice == "strong"
+        assert llm.decide(user("an easy product")).choice == "weak"
+        assert llm.decide(final).choice == "strong", "deciding alone changes nothing"
 
 
 async def test_the_output_cls_of_a_loop_goes_to_the_model_that_called_the_tools(make_pair) -> None:

@@ -125,7 +125,7 @@ def test_routed_call_is_counted_like_a_direct_one(make_pair) -> None:
 # --- who gets which manager ------------------------------------------------------------------------------------------
 
 
-def test_settings_manager_reaches_the_models_set_before_or_after(make_pair) -> None:
+async def test_settings_manager_reaches_the_models_set_before_or_after(make_pair) -> None:
     for before in (True, False):
         shared, handler = manager()
         Settings._callback_manager = None
@@ -202,6 +202,37 @@ def test_a_copy_with_another_manager_hands_it_on(pair) -> None:
     pair.llm.callback_manager = first
     pair.llm.model_copy(update={"callback_manager": second}).complete("easy")
     assert (len(first_handler.llm_token_counts), len(second_handler.llm_token_counts)) == (0, 1)
+
+
+def test_a_copy_with_other_models_follows_a_later_manager(pair) -> None:
+    first, second, third, own = (manager()[0] for _ in range(4))
+    pair.llm.callback_manager = first
+    fresh, kept_own = ToolLLM("fresh"), ToolLLM("kept", callback_manager=own)
+    # The model that stays, under another name; one without handlers; the weak one is left behind.
+    copied = pair.llm.model_copy(update={"candidates": {"weak": pair.strong, "strong": fresh}})
+    assert (pair.strong.callback_manager, fresh.callback_manager) == (first, first)
+    copied.callback_manager = second
+    assert (pair.strong.callback_manager, fresh.callback_manager) == (second, second)
+    assert pair.weak.callback_manager is first
+    pair.llm.callback_manager = third  # the original still reaches the model that both route to
+    assert (pair.strong.callback_manager, pair.weak.callback_manager) == (third, third)
+    assert fresh.callback_manager is second
+    copied.callback_manager = first
+    assert pair.strong.callback_manager is first
+    other = copied.model_copy(update={"candidates": {"weak": fresh, "strong": kept_own}})
+    other.callback_manager = second
+    assert (fresh.callback_manager, kept_own.callback_manager) == (second, own)
+
+
+def test_a_copy_with_another_manager_can_be_given_yet_another(pair) -> None:
+    first, second, third = (manager()[0] for _ in range(3))
+    for given in (None, first):
+        if given is not None:
+            pair.llm.callback_manager = given
+        copied = pair.llm.model_copy(update={"callback_manager": second})
+        assert pair.weak.callback_manager is second
+        copied.callback_manager = third
+        assert pair.weak.callback_manager is third
 
 
 def test_handlers_added_later_see_the_calls(pair) -> None:

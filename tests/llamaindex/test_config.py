@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 from llama_index.core import SummaryIndex
+from llama_index.core.agent.workflow import AgentWorkflow, ReActAgent
+from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.schema import TextNode
 
 from routellm_core import routing
 from routellm_core.config import load_config
-from routellm_core.errors import ConfigurationError, MissingDependencyError, UnknownTargetError
+from routellm_core.errors import ConfigurationError, MissingDependencyError, NoCandidateError, UnknownTargetError
 from routellm_llamaindex import RoutedLLM
 from support.llamaindex_models import PlainLLM, ToolLLM
 
@@ -76,6 +78,25 @@ def test_constraints_hold_in_every_chain_and_after_a_reload(write) -> None:
             record = llm.decide("x").to_dict()
         assert record["choice"] == "large"
         llm.engine.reload(load_config(path))
+
+
+@pytest.mark.parametrize("by", ["chain", "block"])
+async def test_a_chain_without_tools_beside_one_with_tools(write, by: str) -> None:
+    plain = models(small=PlainLLM("small"), medium=PlainLLM("medium"))
+    text = TEXT.replace("summarise: {strong: large", "summarise: {strong: small")
+    llm = RoutedLLM.from_config(write(text), chain="summarise" if by == "chain" else "support", models=plain)
+    after_tools = [ChatMessage(role="user", content="x"), ChatMessage(role="tool", content="42")]
+    with routing(chain="summarise"):
+        assert not llm.metadata.is_function_calling_model
+        assert isinstance(next(iter(AgentWorkflow.from_tools_or_functions([max], llm=llm).agents.values())), ReActAgent)
+        assert llm.chat(after_tools).message.content == "medium says hi"
+        with pytest.raises(NoCandidateError, match=r"medium: cannot call tools; small: cannot call tools$"):
+            llm.chat_with_tools([], "x")
+    with routing(chain="support"):
+        assert llm.metadata.is_function_calling_model
+        assert llm.chat(after_tools).message.content == "large says hi"
+        assert llm.chat_with_tools([], "x").additional_kwargs["routellm"]["choice"] == "large"
+    assert llm.metadata.context_window == 1000, "prompts are packed for whatever chain a block may name"
 
 
 def test_makes_the_models_of_the_file(write) -> None:

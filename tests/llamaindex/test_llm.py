@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from llama_index.core.base.llms.base import BaseLLM
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, ImageBlock, MessageRole, TextBlock
+from llama_index.core.prompts import PromptTemplate
 
 from routellm_core import RoutingDecision, RoutingEngine, routing
 from routellm_core.errors import ConfigurationError, InvalidThresholdError, ScoringError, UnknownTargetError
@@ -258,6 +259,25 @@ async def test_routed_llms_can_be_nested(pair) -> None:
     record = (await outer.achat(user("very easy"))).additional_kwargs["routellm"]
     assert (record["choice"], record["inner"]["choice"]) == ("strong", "weak")
     assert "inner" not in outer.chat(user("easy")).additional_kwargs["routellm"]
+
+
+async def test_a_block_does_not_travel_on_to_a_chosen_routed_llm(pair) -> None:
+    tiny = ToolLLM("tiny")
+    outer = RoutedLLM(candidates={"tiny": tiny, "pair": pair.llm}, router=KeywordRouter("very"), threshold=0.5)
+    prompt = PromptTemplate("{query_str}")
+    for block in (routing(route="pair"), routing(route="strong"), routing(threshold=0.1)):
+        with block:
+            outer.chat(user("easy"))
+            await outer.achat(user("easy"))
+            list(outer.stream_chat(user("easy")))
+            [chunk async for chunk in await outer.astream_chat(user("easy"))]
+            outer.predict(prompt, query_str="easy")
+            list(outer.stream(prompt, query_str="easy"))
+        assert (len(tiny.seen), *pair.calls) == (0, 0, 6)
+        pair.weak.seen.clear()
+    with routing(route="weak"):  # speaks to every routed model that is called inside
+        assert pair.llm.chat(user("hard")).message.content == "small says hi"
+        assert outer.chat(user("very hard")).message.content == "tiny says hi"
 
 
 # --- concurrency -----------------------------------------------------------------------------------------------------
