@@ -2,7 +2,7 @@
 
 It keeps repositories in memory, with branches and commits, private and gated ones, and tokens. Safetensors files are
 large files as on the real Hub: they are stored by their SHA-256 and delivered by redirect from another origin, which
-must never see a token. Xet is not offered. `Fault`s make chosen requests fail; `requests` records every one.
+must never see a token. A data set is a repository called `datasets/owner/name`. Xet is not offered. `Fault`s make chosen requests fail; `requests` records every one.
 
     with HubServer(tokens={"secret": "ada"}) as hub, hub_client(hub.url, home=tmp_path):
         hub.commit("ada/router", {"config.json": b"{}"})
@@ -223,7 +223,7 @@ class _Handler(BaseHTTPRequestHandler):
             raise HubError(401, "Invalid username or password.")  # the real Hub sends no code here either
         if repository is None:
             raise HubError(404, "Repository not found", "RepoNotFound")
-        owner = repo_id.partition("/")[0]
+        owner = repo_id.removeprefix("datasets/").partition("/")[0]
         if write and account != owner:
             raise HubError(403, f"You don't have the rights to write to {repo_id}")
         if repository.gated and account != owner:
@@ -320,16 +320,19 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 _REPO = r"(?P<repo_id>[^/]+/[^/]+)"
+_DATASET = r"(?P<repo_id>datasets/[^/]+/[^/]+)"
 _ROUTES = (
     (("GET",), "/api/whoami-v2", "_whoami"),
     (("POST",), "/api/repos/create", "_create"),
     (("POST",), "/api/validate-yaml", "_validate_card"),
     (("GET",), rf"/api/models/{_REPO}(?:/revision/(?P<revision>.+))?", "_info"),
+    (("GET",), rf"/api/{_DATASET}(?:/revision/(?P<revision>.+))?", "_info"),
     (("POST",), rf"/api/models/{_REPO}/branch/(?P<branch>.+)", "_branch"),
     (("POST",), rf"/api/models/{_REPO}/preupload/(?P<revision>.+)", "_preupload"),
     (("POST",), rf"/api/models/{_REPO}/commit/(?P<revision>.+)", "_commit"),
     (("POST",), rf"/{_REPO}\.git/info/lfs/objects/batch", "_large_batch"),
     (("GET", "HEAD"), rf"/{_REPO}/resolve/(?P<revision>[^/]+)/(?P<path>.+)", "_resolve"),
+    (("GET", "HEAD"), rf"/{_DATASET}/resolve/(?P<revision>[^/]+)/(?P<path>.+)", "_resolve"),
     (("GET", "HEAD"), r"/large/(?P<sha>[0-9a-f]{64})", "_large_get"),
     (("PUT",), r"/large/(?P<sha>[0-9a-f]{64})", "_large_put"),
 )

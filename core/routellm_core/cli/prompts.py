@@ -1,13 +1,12 @@
 """Prompts from arguments, files and standard input."""
 
-import csv
-import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
-from routellm_core.errors import ConfigurationError, MissingDependencyError
+from routellm_core.errors import ConfigurationError
+from routellm_core.preferences.tables import SUFFIXES, MissingColumnError, Table
 
 
 def read_prompts(arguments: Sequence[str], file: str | None, field: str) -> list[str]:
@@ -32,16 +31,20 @@ def read_prompts(arguments: Sequence[str], file: str | None, field: str) -> list
 
 def _read_file(file: str, field: str) -> list[str]:
     path = Path(file)
-    readers = {".txt": _read_txt, ".jsonl": _read_jsonl, ".csv": _read_csv, ".parquet": _read_parquet}
-    reader = readers.get(path.suffix.lower())
-    if file != "-" and reader is None:
+    suffixes = (".txt", *SUFFIXES)
+    if file != "-" and path.suffix.lower() not in suffixes:
         raise ConfigurationError(
-            f"--file {file!r}: the name must end in {', '.join(readers)}, or be - for standard input"
+            f"--file {file!r}: the name must end in {', '.join(suffixes)}, or be - for standard input"
         )
     if file != "-" and not path.is_file():
         raise ConfigurationError(f"--file {file!r}: there is no such file")
+    if path.suffix.lower() in SUFFIXES:
+        try:
+            return [prompt for batch in Table(path).batches([field]) for prompt in batch.texts(field)]
+        except MissingColumnError as error:
+            raise ConfigurationError(f"{error}: name it with --field") from None
     try:
-        return _lines(sys.stdin) if reader is None else list(reader(path, field))
+        return _lines(sys.stdin) if file == "-" else _read_txt(path)
     except OSError as error:
         raise ConfigurationError(f"--file {file!r} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -52,58 +55,6 @@ def _lines(stream: TextIO) -> list[str]:
     return [line for line in (raw.rstrip("\r\n") for raw in stream) if line.strip()]
 
 
-def _read_txt(path: Path, field: str) -> list[str]:  # noqa: ARG001  (a line is the prompt)
+def _read_txt(path: Path) -> list[str]:
     with path.open(encoding="utf-8-sig") as stream:
         return _lines(stream)
-
-
-def _read_jsonl(path: Path, field: str) -> Iterator[str]:
-    with path.open(encoding="utf-8-sig") as stream:
-        for number, line in enumerate(stream, start=1):
-            if not line.strip():
-                continue
-            where = f"{path}, line {number}"
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise ConfigurationError(f"{where} is not JSON: {error}") from None
-            if not isinstance(row, dict) or field not in row:
-                there = f"; it has {', '.join(map(repr, row))}" if isinstance(row, dict) else ""
-                raise ConfigurationError(f"{where} has no field {field!r}{there}: name it with --field")
-            yield _text(row[field], where, field)
-
-
-def _read_csv(path: Path, field: str) -> Iterator[str]:
-    csv.field_size_limit(2**31 - 1)  # prompts may be longer than the 128 kB that is the default
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        reader = csv.DictReader(stream)
-        _require_column(path, field, reader.fieldnames or [])
-        for row in reader:
-            yield _text(row[field], f"{path}, line {reader.line_num}", field)
-
-
-def _read_parquet(path: Path, field: str) -> Iterator[str]:
-    try:
-        import pyarrow
-        import pyarrow.parquet as parquet  # only this kind of file needs it
-    except ImportError as error:
-        raise MissingDependencyError.for_extra("Reading .parquet", "eval") from error
-    try:
-        _require_column(path, field, parquet.read_schema(path).names)
-        values = parquet.read_table(path, columns=[field]).column(0).to_pylist()
-    except pyarrow.ArrowInvalid as error:
-        raise ConfigurationError(f"{path} is no parquet file: {error}") from error
-    for number, value in enumerate(values, start=1):
-        yield _text(value, f"{path}, row {number}", field)
-
-
-def _require_column(path: Path, field: str, columns: Sequence[str]) -> None:
-    if field not in columns:
-        there = f"it has {', '.join(map(repr, columns))}: use --field" if columns else "it is empty"
-        raise ConfigurationError(f"{path} has no column {field!r}; {there}")
-
-
-def _text(value: object, where: str, field: str) -> str:
-    if not isinstance(value, str):
-        raise ConfigurationError(f"{where}: {field!r} must be text, not {type(value).__name__}")
-    return value
