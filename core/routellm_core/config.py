@@ -28,8 +28,10 @@ from routellm_core.errors import ConfigurationError, RouteLLMError
 from routellm_core.plan import OnRouterError, Plan
 from routellm_core.policies import get_policy
 from routellm_core.pricing import Price, look_up_price
+from routellm_core.probability import ProbabilityCalibration
 from routellm_core.registry import load_router
 from routellm_core.routers.base import Router
+from routellm_core.routers.calibrated import CalibratedRouter
 from routellm_core.scoring import ScoringService
 from routellm_core.sessions import MemorySessionStore
 from routellm_core.traffic import DecisionLog, LoggedPrompts
@@ -96,6 +98,8 @@ class RouterConfig(_Strict):
     """For a router that knows many reference models: those to choose among (`router.for_pool`)."""
     pair: tuple[str, str] | None = None
     """The same for a pair, strong first (`router.for_pair`)."""
+    probabilities: str | None = None
+    """A file of `ProbabilityCalibration.save`, relative to this one, that maps its win rates to probabilities."""
 
 
 class ChainConfig(_Strict):
@@ -279,6 +283,9 @@ class RoutingConfig:
                     f"router {router.name!r} has no {method}: it knows {', '.join(router.models)} alone"
                 )
             router = getattr(router, method)(*arguments)
+        if spec.probabilities is not None:
+            calibration = ProbabilityCalibration.load(self.path.parent / spec.probabilities)
+            router = CalibratedRouter(router, calibration)
         return router
 
     def _plan(self, chain: ChainConfig, router: Router) -> Plan:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from routellm_core._version import __version__
+from routellm_core.cli.calibrate import calibrate
 from routellm_core.cli.score import score
 from routellm_core.errors import RouteLLMError
 
@@ -19,6 +20,7 @@ app = typer.Typer(
     epilog="Start with:  routellm score 'What is the capital of France?' 'Prove that every group of order 9 is abelian.'",
 )
 app.command()(score)
+app.command()(calibrate)
 
 
 def _print_version(wanted: bool) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from routellm_core.calibration import ThresholdTable
 from routellm_core.errors import ConfigurationError
 from routellm_core.probability import Method, ProbabilityCalibration, fit_probabilities
-from routellm_core.routers.base import PairRouter
+from routellm_core.routers.base import PairRouter, Router
 
 
 class CalibratedRouter(PairRouter):
@@ -31,7 +31,7 @@ class CalibratedRouter(PairRouter):
     """
 
     def __init__(
-        self, router: PairRouter, calibration: ProbabilityCalibration, *, thresholds: ThresholdTable | None = None
+        self, router: Router, calibration: ProbabilityCalibration, *, thresholds: ThresholdTable | None = None
     ) -> None:
         if not isinstance(router, PairRouter):
             raise ConfigurationError(f"only the win rates of a pair router can be calibrated, not those of {router!r}")
