@@ -59,8 +59,8 @@ class TrainingReport:
         counts: Sizes of the data: battles or prompts, models, ties, training and validation parts.
         history: The losses over time; one point for a method that is not iterative.
         baseline_loss: The loss on the validation part of the best that knows no prompt, fitted to the training part:
-            Bradley-Terry for battles, each model's mean for outcomes.
-        validation_loss: The loss on the validation part of the router that was kept.
+            Bradley-Terry for battles, each model's mean for outcomes. None if there is no validation part.
+        validation_loss: The loss on the validation part of the router that was kept; None if there is none.
         best_step: The step the router was taken from.
         seconds: How long the run took, embedding included; of a resumed run, all its parts.
         metrics: Further figures on the validation part, as plain JSON.
@@ -72,8 +72,8 @@ class TrainingReport:
     seed: int
     counts: Mapping[str, int]
     history: tuple[LossPoint, ...]
-    baseline_loss: float
-    validation_loss: float
+    baseline_loss: float | None
+    validation_loss: float | None
     best_step: int
     seconds: float
     metrics: Mapping[str, Any] = field(default_factory=dict)
@@ -132,4 +132,4 @@ class TrainingReport:
             "log loss on the validation part": self.validation_loss,
             "log loss of the best that knows no prompt": self.baseline_loss,
         }
-        return losses | dict(self.metrics)
+        return {name: loss for name, loss in losses.items() if loss is not None} | dict(self.metrics)
