@@ -20,6 +20,9 @@ ROUTERS: dict[str, str] = {
     "random": "routellm_core.routers.random:RandomRouter",
     "length": "routellm_core.routers.length:LengthRouter",
     "mf": "routellm_core.routers.matrix_factorization:MatrixFactorizationRouter",
+    "sw_ranking": "routellm_core.routers.similarity_weighted:SimilarityWeightedRouter",
+    "bert": "routellm_core.routers.bert:BertRouter",
+    "causal_llm": "routellm_core.routers.causal_llm:CausalLLMRouter",
 }
 """The routers of this library: name -> "module:class". A class is imported when its name is used."""
 

@@ -2,7 +2,9 @@
 
 import json
 import os
+import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,14 @@ from numpy.typing import NDArray
 
 from routellm_core.checkpoints.card import render_card
 from routellm_core.checkpoints.format import Checkpoint, CheckpointConfig
-from routellm_core.checkpoints.published import is_published_layout, read_published
+from routellm_core.checkpoints.model_folder import (
+    MODEL_FILE_NAMES,
+    MODEL_FOLDER,
+    ModelFolder,
+    is_model_config,
+    read_json,
+)
+from routellm_core.checkpoints.published import is_published_layout, read_published, read_published_model
 from routellm_core.errors import CheckpointFormatError, CheckpointNotFoundError
 
 CONFIG_FILE = "config.json"
@@ -22,45 +31,49 @@ def read_folder(folder: str | os.PathLike[str], *, origin: str | None = None) ->
     """Read a checkpoint, in our format or in a layout that lm-sys published.
 
     Args:
-        folder: Where `config.json` and `model.safetensors` are.
+        folder: Where `config.json` is, with `model.safetensors` or, for a router that is a transformer, the folder `model/`.
         origin: What error messages call it; None takes the folder.
 
     Raises:
-        CheckpointNotFoundError: If the folder or one of the two files is missing.
+        CheckpointNotFoundError: If the folder or one of its files is missing.
         CheckpointFormatError: If a file is damaged or is something else.
     """
     path = Path(folder)
     origin = origin or str(folder)
     if not path.is_dir():
         raise CheckpointNotFoundError(f"{origin}: there is no such folder")
-    for file in (CONFIG_FILE, ARRAYS_FILE):
-        if not (path / file).is_file():
-            raise CheckpointNotFoundError(
-                f"{origin}: {file} is missing; a checkpoint has {CONFIG_FILE} and {ARRAYS_FILE}"
-            )
-    config = _read_config(path / CONFIG_FILE, origin)
-    arrays = _read_arrays(path / ARRAYS_FILE, origin)
+    _require(path / CONFIG_FILE, origin)
+    config = read_json(path / CONFIG_FILE, origin)
+    if is_model_config(config):
+        return read_published_model(ModelFolder.find(path, origin=origin), origin=origin)
     if is_published_layout(config):
-        return read_published(config, arrays, origin=origin)
+        _require(path / ARRAYS_FILE, origin)
+        return read_published(config, _read_arrays(path / ARRAYS_FILE, origin), origin=origin)
     if "format_version" not in config:
+        _require(path / ARRAYS_FILE, origin)
         raise CheckpointFormatError(
             f"{origin}: {CONFIG_FILE} is neither a routellm-plugins checkpoint (no format_version) nor a layout that "
             "lm-sys published"
         )
     try:
-        return Checkpoint(config=CheckpointConfig.from_dict(config), arrays=arrays, origin=origin)
+        own = CheckpointConfig.from_dict(config)
     except CheckpointFormatError as error:
         raise CheckpointFormatError(f"{origin}: {error}") from error.__cause__
+    if own.model_files:
+        model = ModelFolder.find(path / MODEL_FOLDER, origin=f"{origin}/{MODEL_FOLDER}")
+        if missing := sorted(set(own.model_files) - set(model.files)):
+            raise CheckpointNotFoundError(f"{origin}: {MODEL_FOLDER}/ has no {', '.join(missing)}")
+        return Checkpoint(config=own, model=model, origin=origin)
+    _require(path / ARRAYS_FILE, origin)
+    return Checkpoint(config=own, arrays=_read_arrays(path / ARRAYS_FILE, origin), origin=origin)
 
 
-def _read_config(path: Path, origin: str) -> dict[str, Any]:
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:  # JSONDecodeError, UnicodeDecodeError; nested too deeply
-        raise CheckpointFormatError(f"{origin}: {path.name} is not valid JSON: {error}") from error
-    if not isinstance(config, dict):
-        raise CheckpointFormatError(f"{origin}: {path.name} must hold a JSON object, not {type(config).__name__}")
-    return config
+def _require(file: Path, origin: str) -> None:
+    if not file.is_file():
+        raise CheckpointNotFoundError(
+            f"{origin}: {file.name} is missing; a checkpoint has {CONFIG_FILE} and {ARRAYS_FILE}, or {CONFIG_FILE} and "
+            f"the folder {MODEL_FOLDER}/ of a transformer"
+        )
 
 
 def _read_arrays(path: Path, origin: str) -> dict[str, NDArray[Any]]:
@@ -89,24 +102,52 @@ def write_folder(checkpoint: Checkpoint, folder: str | os.PathLike[str]) -> Path
     """
     from safetensors.numpy import save  # as above
 
+    model = checkpoint.model
+    own = replace(checkpoint.config, model_files=() if model is None else model.files)
     try:
-        config = json.dumps(checkpoint.config.to_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        config = json.dumps(own.to_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     except (TypeError, ValueError) as error:
         raise CheckpointFormatError(
             f"parameters, provenance and metrics of a checkpoint must be plain JSON: {error}"
         ) from error
-    contents = {
-        ARRAYS_FILE: save({name: array.copy(order="C") for name, array in checkpoint.arrays.items()}),
-        CARD_FILE: render_card(checkpoint.config).encode(),
-        CONFIG_FILE: config.encode(),
-    }
+    contents = {CARD_FILE: render_card(own).encode(), CONFIG_FILE: config.encode()}
+    if model is None:
+        arrays = save({name: array.copy(order="C") for name, array in checkpoint.arrays.items()})
+        contents = {ARRAYS_FILE: arrays, **contents}
     path = Path(folder)
     path.mkdir(parents=True, exist_ok=True)
-    # The configuration goes first and comes last: whatever happens, it never describes the arrays of another router.
+    copied = None if model is None else _copy_aside(model, path)
+    # The configuration goes first and comes last: whatever happens, it never describes the weights of another router.
     (path / CONFIG_FILE).unlink(missing_ok=True)
+    if copied is not None:
+        _exchange(copied, path / MODEL_FOLDER)
+        (path / ARRAYS_FILE).unlink(missing_ok=True)
     for name, content in contents.items():
         _replace(path / name, content)
     return path
+
+
+def _copy_aside(model: ModelFolder, path: Path) -> Path:
+    """Copy a model next to where it will be: the folder that is there may be the one it is copied from."""
+    temporary = Path(tempfile.mkdtemp(dir=path, prefix=f".{MODEL_FOLDER}."))
+    try:
+        model.copy_to(temporary)
+        temporary.chmod(0o755)  # a temporary folder is private to its owner; a checkpoint is to be shared
+    except BaseException:
+        shutil.rmtree(temporary)
+        raise
+    return temporary
+
+
+def _exchange(new: Path, target: Path) -> None:
+    """Move a model to its place; of what is there, only the files of another model go."""
+    target.mkdir(exist_ok=True)
+    for file in [*target.iterdir()]:
+        if file.suffix == ".safetensors" or file.name in MODEL_FILE_NAMES:
+            file.unlink()
+    for file in [*new.iterdir()]:
+        file.rename(target / file.name)
+    new.rmdir()
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routellm_core.calibration import ThresholdTable
+from routellm_core.checkpoints.model_folder import ModelFolder, is_safe_name
 from routellm_core.errors import CheckpointFormatError
 
 FORMAT_VERSION = 1
@@ -46,6 +47,7 @@ class CheckpointConfig:
         thresholds: The calibrated thresholds; None if there are none.
         provenance: What it was trained on and how, for people.
         metrics: How well it does on held-out prompts, for people.
+        model_files: The files of the subfolder `model/`, of a router that is a transformer; empty for others.
     """
 
     router: str
@@ -57,6 +59,7 @@ class CheckpointConfig:
     thresholds: ThresholdTable | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    model_files: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of `config.json`."""
@@ -73,6 +76,7 @@ class CheckpointConfig:
             "thresholds": None if self.thresholds is None else self.thresholds.to_dict(),
             "provenance": dict(self.provenance),
             "metrics": dict(self.metrics),
+            **({"model_files": list(self.model_files)} if self.model_files else {}),
         }
 
     @classmethod
@@ -111,7 +115,21 @@ class CheckpointConfig:
             thresholds=table,
             provenance=_get(data, "provenance", dict),
             metrics=_get(data, "metrics", dict),
+            model_files=model_files(data),
         )
+
+
+def model_files(data: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the files of `model/` that the content of a `config.json` names.
+
+    Raises:
+        CheckpointFormatError: If it names something that such a folder cannot hold.
+    """
+    files = _get(data, "model_files", list) if "model_files" in data else []
+    for name in files:
+        if not is_safe_name(name):
+            raise CheckpointFormatError(f"config.json: 'model_files' names {name!r}, which is no file of a transformer")
+    return tuple(files)
 
 
 def _get(data: Mapping[str, Any], key: str, *kinds: type) -> Any:
@@ -126,16 +144,18 @@ def _get(data: Mapping[str, Any], key: str, *kinds: type) -> Any:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Checkpoint:
-    """A stored router: its configuration and its arrays.
+    """A stored router: its configuration, and its arrays or the transformer that it is.
 
     Attributes:
         config: What `config.json` says.
         arrays: What `model.safetensors` holds.
+        model: The transformer in the subfolder `model/`; None for a router of arrays.
         origin: Where it was read from, for error messages.
     """
 
     config: CheckpointConfig
     arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    model: ModelFolder | None = None
     origin: str = "checkpoint"
 
     def array(self, name: str, shape: tuple[int | None, ...]) -> NDArray[np.float64]:
@@ -179,4 +199,6 @@ class Checkpoint:
             array = np.ascontiguousarray(self.arrays[name])
             digest.update(f"{name}:{array.dtype}:{array.shape}".encode())
             digest.update(array.tobytes())
+        if self.model is not None:
+            digest.update(self.model.digest.encode())
         return f"{config.router}:{digest.hexdigest()[:32]}"

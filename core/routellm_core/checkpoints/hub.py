@@ -5,19 +5,23 @@ The official client does the transfers, so its environment variables keep their 
 """
 
 import re
-from pathlib import Path, PurePosixPath
+from collections.abc import Callable
+from pathlib import Path
 
 from routellm_core.checkpoints.folder import ARRAYS_FILE, CARD_FILE, CONFIG_FILE
+from routellm_core.checkpoints.format import model_files
 from routellm_core.checkpoints.hub_errors import checkpoint_errors, repository_name
-from routellm_core.errors import (
-    CheckpointError,
-    CheckpointFormatError,
-    CheckpointNotFoundError,
-    ConfigurationError,
+from routellm_core.checkpoints.model_folder import (
+    MODEL_FOLDER,
+    WEIGHTS_INDEX,
+    companion_files,
+    is_model_config,
+    missing_weights,
+    read_json,
+    weight_files,
 )
+from routellm_core.errors import CheckpointFormatError, CheckpointNotFoundError, ConfigurationError
 
-_CHECKPOINT_FILES = (CONFIG_FILE, ARRAYS_FILE)
-_PICKLE_SUFFIXES = frozenset({".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt", ".pth"})
 _LISTING_TIMEOUT_S = 10.0
 
 _NAME = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,94}[A-Za-z0-9_])?"
@@ -43,10 +47,11 @@ def download_checkpoint(
     cache_dir: str | Path | None = None,
     local_files_only: bool = False,
 ) -> Path:
-    """Fetch `config.json` and `model.safetensors` of a Hub repository and return their folder in the cache.
+    """Fetch the files of a checkpoint, and no others, and return their folder in the cache.
 
-    Both files come from one commit. Files that are in the cache are not fetched again, and when the Hub cannot be
-    reached the cached ones of that revision are used.
+    These are `config.json` and, as it says, `model.safetensors` or the files of `model/`; of a plain transformer its
+    configuration, safetensors and tokenizer. All come from one commit. Files that are in the cache are not fetched again,
+    and when the Hub cannot be reached the cached ones of that revision are used.
 
     Args:
         repo_id: Repository, `owner/name`.
@@ -67,11 +72,10 @@ def download_checkpoint(
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import RemoteEntryNotFoundError
 
-    commit = revision
-    with checkpoint_errors("download", repo_id, revision, token):
-        for filename in _CHECKPOINT_FILES:
-            try:
-                path = hf_hub_download(
+    def fetch(filename: str, commit: str | None) -> Path:
+        try:
+            return Path(
+                hf_hub_download(
                     repo_id,
                     filename,
                     revision=commit,
@@ -79,12 +83,81 @@ def download_checkpoint(
                     cache_dir=cache_dir,
                     local_files_only=local_files_only,
                 )
-            except RemoteEntryNotFoundError as error:
-                offered = _list_files(repo_id, commit, token)
-                raise _missing_file_error(repo_id, revision, filename, offered) from error
-            snapshot = Path(path).parent
-            commit = snapshot.name
+            )
+        except RemoteEntryNotFoundError as error:
+            offered = _list_files(repo_id, commit, token)
+            raise missing_weights(offered, filename, origin=repository_name(repo_id, revision)) from error
+
+    with checkpoint_errors("download", repo_id, revision, token):
+        if not local_files_only:
+            _check_reachable(repo_id, revision, token, cache_dir)
+        config_file = fetch(CONFIG_FILE, revision)
+        snapshot, commit = config_file.parent, config_file.parent.name
+        try:
+            config = read_json(config_file, repository_name(repo_id, revision))
+        except CheckpointFormatError:  # whoever reads the folder says so
+            config = {}
+        if not is_model_config(config):
+            for name in model_files(config):
+                fetch(f"{MODEL_FOLDER}/{name}", commit)
+            if "model_files" not in config:
+                fetch(ARRAYS_FILE, commit)
+            return snapshot
+        origin = repository_name(repo_id, revision)
+        if revision != commit or not _is_complete(snapshot, origin):
+            offered = _offered(repo_id, commit, token, snapshot, local_files_only=local_files_only)
+            for name in companion_files(offered):
+                fetch(name, commit)
+            # The weights come last: where they are all there, so is everything else.
+            index: Callable[[], dict[str, object]] = lambda: read_json(fetch(WEIGHTS_INDEX, commit), origin)  # noqa: E731
+            for name in weight_files(offered, index, origin=origin):
+                fetch(name, commit)
     return snapshot
+
+
+def _check_reachable(
+    repo_id: str, revision: str | None, token: str | bool | None, cache_dir: str | Path | None
+) -> None:
+    """Ask once for a file that is not in the cache: the client itself tries for 20 seconds where there is no network.
+
+    What the server answers is left to the client, which knows when to try again.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+    from huggingface_hub.errors import HfHubHTTPError
+
+    cached = try_to_load_from_cache(
+        repo_id, CONFIG_FILE, revision=revision, cache_dir=None if cache_dir is None else str(cache_dir)
+    )
+    if not isinstance(cached, str):
+        try:
+            get_hf_file_metadata(hf_hub_url(repo_id, CONFIG_FILE, revision=revision), token=token)
+        except HfHubHTTPError:
+            return
+
+
+def _is_complete(snapshot: Path, origin: str) -> bool:
+    offered = {file.name for file in snapshot.iterdir()}
+    try:
+        weight_files(offered, lambda: read_json(snapshot / WEIGHTS_INDEX, origin), origin=origin)
+    except (CheckpointFormatError, CheckpointNotFoundError):
+        return False
+    return True
+
+
+def _offered(
+    repo_id: str, commit: str, token: str | bool | None, snapshot: Path, *, local_files_only: bool
+) -> list[str]:
+    """List a commit's files; those in the cache, if they are all there, where the Hub may not or cannot be asked."""
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        if local_files_only:
+            raise LocalEntryNotFoundError(f"only part of {repo_id} is in the cache")
+        return _list_files(repo_id, commit, token)
+    except Exception:  # the transport has many; without the files it goes on to `checkpoint_errors`
+        if not _is_complete(snapshot, repo_id):
+            raise
+        return sorted(file.name for file in snapshot.iterdir())
 
 
 def upload_checkpoint(
@@ -98,7 +171,8 @@ def upload_checkpoint(
 ) -> str:
     """Push the checkpoint in a folder to a Hub repository in one commit and return the commit hash.
 
-    Uploads `config.json`, `model.safetensors` and `README.md`; creates the repository and the branch if needed.
+    Uploads `config.json`, `README.md` and `model.safetensors` or the files of `model/`; creates the repository and the branch
+    if needed.
 
     Args:
         folder: Folder of the checkpoint.
@@ -117,7 +191,11 @@ def upload_checkpoint(
     _check_arguments(repo_id, revision, token)
     if revision is not None and _COMMIT_HASH.fullmatch(revision):
         raise ConfigurationError(f"revision {revision!r} is a commit, and commits cannot change: give a branch")
-    missing = [name for name in _CHECKPOINT_FILES if not (folder / name).is_file()]
+    files = [CONFIG_FILE, ARRAYS_FILE]
+    if (folder / CONFIG_FILE).is_file():
+        own = model_files(read_json(folder / CONFIG_FILE, str(folder)))
+        files = [CONFIG_FILE, *(f"{MODEL_FOLDER}/{name}" for name in own)] if own else files
+    missing = [name for name in files if not (folder / name).is_file()]
     if missing:
         raise CheckpointNotFoundError(
             f"{str(folder)!r} has no {' and no '.join(missing)}: save the router there with save_pretrained first"
@@ -134,7 +212,7 @@ def upload_checkpoint(
             folder_path=folder,
             revision=revision,
             commit_message=commit_message,
-            allow_patterns=[*_CHECKPOINT_FILES, CARD_FILE],
+            allow_patterns=[*files, CARD_FILE],
         )
     return commit.oid
 
@@ -159,21 +237,3 @@ def _list_files(repo_id: str, revision: str | None, token: str | bool | None) ->
 
     info = HfApi(token=token).model_info(repo_id, revision=revision, timeout=_LISTING_TIMEOUT_S)
     return sorted(file.rfilename for file in info.siblings or ())
-
-
-def _missing_file_error(repo_id: str, revision: str | None, filename: str, offered: list[str]) -> CheckpointError:
-    where = repository_name(repo_id, revision)
-    suffixes = {PurePosixPath(name).suffix.lower() for name in offered}
-    pickles = [name for name in offered if PurePosixPath(name).suffix.lower() in _PICKLE_SUFFIXES]
-    if pickles and ".safetensors" not in suffixes:
-        return CheckpointFormatError(
-            f"{where} offers its weights only as pickle ({', '.join(pickles[:5])}). Pickle can run any code and is "
-            "never loaded here. If you trust the file, convert it once with "
-            '`safetensors.torch.save_file(torch.load(FILE, weights_only=True), "model.safetensors")` '
-            "and load the folder that has the result and config.json"
-        )
-    listed = ", ".join(offered[:10]) + (", …" if len(offered) > 10 else "")
-    return CheckpointNotFoundError(
-        f"{where} has no {filename}; it has: {listed or 'no files'}. A checkpoint is "
-        f"{' and '.join(_CHECKPOINT_FILES)}: check the id and the revision"
-    )

@@ -1,18 +1,24 @@
 """The checkpoints that lm-sys published on the Hub, read as they are.
 
 The layout of `routellm/mf_gpt4_augmented` and the 64 model names behind its rows are those of the package
-routellm 0.2.0 (Apache-2.0), `routers/matrix_factorization/model.py`.
+routellm 0.2.0 (Apache-2.0), `routers/matrix_factorization/model.py`. Its other two checkpoints are plain transformers:
+`routellm/bert_gpt4_augmented` classifies into three labels, `routellm/causal_llm_gpt4_augmented` writes one of five label
+tokens in the chat format of Llama 3, `routers/causal_llm/configs.py`.
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
 from routellm_core.checkpoints.format import Checkpoint, CheckpointConfig, EmbedderSpec
+from routellm_core.checkpoints.model_folder import PROMPT_FILES, ModelFolder
 from routellm_core.errors import CheckpointFormatError
 
 MF_REPO = "routellm/mf_gpt4_augmented"
+BERT_REPO = "routellm/bert_gpt4_augmented"
+CAUSAL_LLM_REPO = "routellm/causal_llm_gpt4_augmented"
 REFERENCE_STRONG = "gpt-4-1106-preview"
 REFERENCE_WEAK = "mixtral-8x7b-instruct-v0.1"
 
@@ -89,3 +95,72 @@ def read_published(config: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
         arrays={**renamed, "output_weights": renamed["output_weights"][0]},
         origin=origin,
     )
+
+
+PROMPT_ASSET = Path(__file__).parent.parent / "assets" / "causal_llm"
+"""RouteLLM's prompt, for a copy of the checkpoint that has not got it; see its NOTICE."""
+
+
+def read_published_model(model: ModelFolder, *, origin: str) -> Checkpoint:
+    """Read a plain transformer as lm-sys published two: a classifier with three labels, or a causal language model.
+
+    A classifier with one label is taken for the form of the paper.
+
+    Raises:
+        CheckpointFormatError: If it is neither.
+    """
+    architectures = model.config.get("architectures") or ["?"]
+    kind = str(architectures[0])
+    if kind.endswith("ForSequenceClassification"):
+        repo, router, parameters = BERT_REPO, "bert", _classifier_parameters(model, origin)
+    elif kind.endswith("ForCausalLM"):
+        repo, router, parameters = CAUSAL_LLM_REPO, "causal_llm", _causal_parameters(model, origin)
+    else:
+        raise CheckpointFormatError(
+            f"{origin}: config.json is that of {kind}; a router is a ...ForSequenceClassification or a ...ForCausalLM"
+        )
+    published = origin == repo or origin.startswith(f"{repo}@")
+    return Checkpoint(
+        config=CheckpointConfig(
+            router=router,
+            reference_strong=REFERENCE_STRONG if published else "strong",
+            reference_weak=REFERENCE_WEAK if published else "weak",
+            parameters=parameters,
+            provenance={"published_by": "lm-sys", "layout": repo} if published else {"layout": repo},
+        ),
+        model=model,
+        origin=origin,
+    )
+
+
+def _classifier_parameters(model: ModelFolder, origin: str) -> dict[str, Any]:
+    # transformers leaves the labels out of config.json when there are two.
+    labels = model.config.get("id2label", {"0": "", "1": ""})
+    heads = {1: "sigmoid", 3: "3way"}
+    if len(labels) not in heads:
+        raise CheckpointFormatError(
+            f"{origin}: the classifier has {len(labels)} labels; a router has 3 (strong wins, tie, weak wins) or 1 (the logit "
+            "of the strong win rate)"
+        )
+    return {"head": heads[len(labels)], "max_length": 512, "dtype": None}
+
+
+def _causal_parameters(model: ModelFolder, origin: str) -> dict[str, Any]:
+    system, question = (model.text(name) or (PROMPT_ASSET / name).read_text(encoding="utf-8") for name in PROMPT_FILES)
+    before, found, after = question.partition("{question}")
+    if not found:
+        raise CheckpointFormatError(f"{origin}: {PROMPT_FILES[1]} has no place for the {{question}}")
+    turn = "<|start_header_id|>{}<|end_header_id|>\n\n"
+    return {
+        "labels": "score5",
+        "label_tokens": [f"[[{score}]]" for score in range(1, 6)],
+        "prompt": {
+            "prefix": f"{turn.format('system')}{system.strip()}<|eot_id|>{turn.format('user')}{before.lstrip()}",
+            "suffix": f"{after.rstrip()}<|eot_id|>",
+            "header": turn.format("assistant"),
+            "add_special_tokens": True,
+        },
+        "max_new_tokens": 6,
+        "max_length": None,
+        "dtype": None,
+    }

@@ -61,6 +61,7 @@ class PretrainedRouter(Router):
         token: str | bool | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
         local_files_only: bool = False,
+        **options: Any,
     ) -> Self:
         """Load a router of this class.
 
@@ -72,6 +73,7 @@ class PretrainedRouter(Router):
             token: A Hub token; None takes the stored one, False none.
             cache_dir: Where downloads are kept; None takes the Hub client's own cache.
             local_files_only: Do not reach for the network.
+            **options: What else `from_checkpoint` of this class takes ("device").
 
         Raises:
             CheckpointError: If it cannot be fetched or read.
@@ -83,7 +85,7 @@ class PretrainedRouter(Router):
             raise CheckpointFormatError(
                 f"{checkpoint.origin} holds a {checkpoint.config.router!r} router, not {cls.name!r}: use load_router(...)"
             )
-        return cls.from_checkpoint(checkpoint, embedder=embedder)
+        return cls.from_checkpoint(checkpoint, embedder=embedder, **options)
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> Path:
         """Write the router and its model card to a folder.
