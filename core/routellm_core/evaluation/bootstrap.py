@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import combinations
@@ -115,6 +115,7 @@ def bootstrap_pair(
     confidence: float = 0.95,
     seed: int = 0,
     figures: Sequence[str] | None = None,
+    expectations: Collection[str] = (),
 ) -> PairBootstrap:
     """Compute every figure of every router, and of every difference between two, with its bootstrap interval.
 
@@ -131,6 +132,8 @@ def bootstrap_pair(
         confidence: The coverage, in (0, 1).
         seed: Of the draws.
         figures: The names of the figures to compute; None takes all. See `pair_figures`.
+        expectations: Routers whose equal win rates stand for the expectation over random orders. Of other routers with equal
+            win rates no figure is given.
 
     Raises:
         ConfigurationError: If a number is out of range or shapes differ.
@@ -158,7 +161,7 @@ def bootstrap_pair(
     exact = {name: _Ranking.of(rates, most_groups=n) for name, (rates, _, _) in columns.items()}
     value = read(np.ones((1, n)), exact)
     drawn = _Drawn.join(map_resamples(lambda counts: read(counts, routers), n, resamples, seed))
-    why = {name: _why_undefined(rates, sides) for name, (rates, _, _) in columns.items()}
+    why = {name: _why_undefined(rates, sides, name in expectations) for name, (rates, _, _) in columns.items()}
 
     def interval(at: float, draws: Array, reason: str | None = None) -> Interval:
         return Interval.undefined(reason) if reason else interval_from_draws(at, draws, confidence=confidence)
@@ -280,13 +283,13 @@ def _aiq(x: Array, q: Array) -> Array:
     return np.array([average_improvement_in_quality(GRID, row) for row in on_grid(x, q)])
 
 
-def _why_undefined(rates: Array, sides: Array) -> str | None:
+def _why_undefined(rates: Array, sides: Array, constant_is_meant: bool) -> str | None:
     """Return why the figures of a router on these scores say nothing; None if they do."""
     if len(rates) < FEWEST_PROMPTS:
         return f"{len(rates)} prompts are fewer than {FEWEST_PROMPTS}"
     if math.isclose(*sides.mean(axis=0), rel_tol=1e-12):
         return "no gap: both models are equally good on these prompts"
-    if rates.min() == rates.max():
+    if rates.min() == rates.max() and not constant_is_meant:
         return "every prompt has the same win rate: no threshold tells them apart"
     return None
 

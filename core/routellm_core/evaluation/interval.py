@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -47,10 +46,11 @@ class Interval:
         return cls(math.nan, math.nan, math.nan, reason)
 
 
-def interval_from_draws(
-    value: float, draws: NDArray[np.float64], *, confidence: float = 0.95, acceleration: float = 0.0
-) -> Interval:
-    """Return the bias-corrected and accelerated bootstrap interval (Efron 1987) around a figure.
+def interval_from_draws(value: float, draws: NDArray[np.float64], *, confidence: float = 0.95) -> Interval:
+    """Return the percentile bootstrap interval around a figure.
+
+    Of the percentile, basic, normal and bias-corrected intervals it is the plainest that keeps its promise for APGR and PGR where
+    the gap between the models is small: the basic and the normal one are then too wide.
 
     Draws that are NaN are left out. Where more than one in twenty is, the ends are NaN: an interval over the others would
     not be that of the figure.
@@ -59,21 +59,13 @@ def interval_from_draws(
         value: The figure on the data as they are.
         draws: The figure on the resamples, shape (resamples,).
         confidence: The coverage, in (0, 1).
-        acceleration: A sixth of the skewness of the figure's influence values; 0 corrects the bias alone.
     """
     defined = draws[~np.isnan(draws)]
-    if math.isnan(value) or not defined.size:
-        return Interval(value, math.nan, math.nan, "not defined on these data")
+    if math.isnan(value):
+        return Interval.undefined("not reached, or not defined on these prompts")
     if defined.size < 0.95 * draws.size:
         share = 1 - defined.size / draws.size
         return Interval(value, math.nan, math.nan, f"not defined on {share:.0%} of the resamples: too few prompts")
-    normal = NormalDist()
-    below = (np.count_nonzero(defined < value) + 0.5 * np.count_nonzero(defined == value)) / defined.size
-    half = 0.5 / defined.size
-    bias = normal.inv_cdf(min(1 - half, max(half, float(below))))
-    ends = []
-    for tail in ((1 - confidence) / 2, (1 + confidence) / 2):
-        z = bias + normal.inv_cdf(tail)
-        ends.append(normal.cdf(bias + z / (1 - acceleration * z)))
-    low, high = np.quantile(defined, ends)
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(defined, [tail, 1 - tail])
     return Interval(value, float(low), float(high))

@@ -1,0 +1,348 @@
+"""Evaluate routers between two models on a benchmark: same prompts, same resamples, baselines beside them."""
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from routellm_core.errors import ConfigurationError, UnknownModelError
+from routellm_core.evaluation.baselines import length_win_rates, oracle_win_rates, random_apgr
+from routellm_core.evaluation.bootstrap import FEWEST_PROMPTS, LEVELS, PairBootstrap, bootstrap_pair
+from routellm_core.evaluation.costs import Savings, call_costs, savings_at
+from routellm_core.evaluation.curve import Array
+from routellm_core.evaluation.interval import Interval
+from routellm_core.evaluation.reliability import Reliability, reliability
+from routellm_core.evaluation.scores import Progress, ScoreCache, Speed, measure_speed, score_prompts
+from routellm_core.preferences.outcomes import OutcomeTable
+from routellm_core.routers.base import PairRouter, Router
+
+EXCLUDED_FLAGS = ("routellm_contaminated", "improper")
+"""Rows with these flags are left out unless asked for: prompts seen in training data, and questions that have no right answer."""
+
+BASELINES = ("random", "length", "oracle")
+_GROUP_RESAMPLES = 400
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PairEvaluation:
+    """Routers between two models on one benchmark.
+
+    Attributes:
+        benchmark: The name of the table.
+        n: How many prompts count.
+        strong: The column that is strong.
+        weak: The column that is weak.
+        excluded: Why rows were left out, and how many.
+        bootstrap: The figures of the routers and of the baselines "random", "length" and "oracle", all with intervals.
+        routers: The names of the routers.
+        win_rates: Router or baseline -> strong win rates, shape (n,).
+        random_single: The range of APGR of one random order.
+        groups: Group -> its size, qualities and the figures of routers on it.
+        reliability: Router -> how well its win rates agree with outcomes.
+        speed: Router -> how fast it scores; empty if not measured.
+        savings: Router -> what it saves at parts of the gap; empty without prices.
+        warnings: What a reader should know before trusting a number.
+        provenance: Of the table.
+    """
+
+    benchmark: str
+    n: int
+    strong: str
+    weak: str
+    excluded: dict[str, int]
+    bootstrap: PairBootstrap
+    routers: tuple[str, ...]
+    win_rates: dict[str, Array]
+    random_single: Interval
+    groups: dict[str, dict[str, Any]] = field(default_factory=dict)
+    reliability: dict[str, Reliability] = field(default_factory=dict)
+    speed: dict[str, Speed] = field(default_factory=dict)
+    savings: dict[str, tuple[Savings, ...]] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def best_single(self) -> str:
+        """The better of the two models; strong if they are equally good."""
+        return self.weak if self.bootstrap.weak.value > self.bootstrap.strong.value else self.strong
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON, as `routellm evaluate --format json` prints it."""
+        figures = {
+            name: {key: figure.to_dict() for key, figure in found.items()}
+            for name, found in self.bootstrap.figures.items()
+        }
+        routers: dict[str, dict[str, Any]] = {name: dict(figures[name]) for name in self.routers}
+        for name, found in routers.items():
+            found["reliability"] = self.reliability[name].to_dict()
+            if name in self.speed:
+                found["speed"] = self.speed[name].to_dict()
+            if name in self.savings:
+                found["savings"] = [saving.to_dict() for saving in self.savings[name]]
+        baselines: dict[str, Any] = {name: figures[name] for name in BASELINES}
+        baselines["random"]["apgr_single_run"] = self.random_single.to_dict()
+        best = self.bootstrap.strong if self.best_single == self.strong else self.bootstrap.weak
+        baselines["best_single"] = {"model": self.best_single, "quality": best.to_dict()}
+        return {
+            "benchmark": self.benchmark,
+            "n": self.n,
+            "strong": self.strong,
+            "weak": self.weak,
+            "strong_quality": self.bootstrap.strong.to_dict(),
+            "weak_quality": self.bootstrap.weak.to_dict(),
+            "routers": routers,
+            "baselines": baselines,
+            "differences": {
+                f"{a} - {b}": {key: figure.to_dict() for key, figure in found.items()}
+                for (a, b), found in self.bootstrap.differences.items()
+                if a in self.routers and b != "oracle"
+            },
+            "groups": self.groups,
+            "excluded": self.excluded,
+            "warnings": list(self.warnings),
+            "provenance": self.provenance,
+        }
+
+
+def evaluate(
+    routers: Mapping[str, Router],
+    table: OutcomeTable,
+    *,
+    strong: str,
+    weak: str,
+    references: Mapping[str, str] | None = None,
+    levels: Sequence[float] = LEVELS,
+    resamples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+    exclude: Collection[str] = EXCLUDED_FLAGS,
+    prices: Mapping[str, Any] | None = None,
+    cache: ScoreCache | None = None,
+    progress: Progress | None = None,
+    speed: bool = True,
+) -> PairEvaluation:
+    """Evaluate routers between two models of a benchmark.
+
+    Args:
+        routers: Name -> router. A router over many models is asked for the two, see `win_rates_between`.
+        table: The benchmark.
+        strong: The column that is strong.
+        weak: The column that is weak.
+        references: Column -> model of a router over many models, where the names differ.
+        levels: The parts of the gap for CPT, calls saved and savings, in [0, 1].
+        resamples: Of the bootstrap.
+        confidence: Of the intervals, in (0, 1).
+        seed: Of the resamples.
+        exclude: Rows with any of these flags are left out.
+        prices: Column -> price, for the savings; recorded costs in the table come first.
+        cache: Where the routers' scores are kept; None keeps none.
+        progress: Told how many prompts are scored, of all routers together.
+        speed: Also time the routers, past the cache.
+
+    Raises:
+        UnknownModelError: If the table lacks a column, or a router a model.
+        ConfigurationError: If there is no router, no row, or a number is out of range.
+    """
+    _check_routers(routers)
+    if strong == weak:
+        raise ConfigurationError(f"strong and weak must be two columns, not both {strong!r}")
+    rows, excluded = usable_rows(table, (weak, strong), exclude)
+    weak_scores, strong_scores = rows.column(weak), rows.column(strong)
+    win_rates = {
+        name: win_rates_between(
+            router,
+            score_prompts(router, rows.prompts, cache=cache, progress=share_of(progress, i, len(routers))),
+            strong=strong,
+            weak=weak,
+            references=references,
+        )
+        for i, (name, router) in enumerate(routers.items())
+    }
+    everyone = win_rates | {
+        "random": np.full(len(rows), 0.5),
+        "length": length_win_rates(rows.prompts),
+        "oracle": oracle_win_rates(weak_scores, strong_scores),
+    }
+    found = bootstrap_pair(
+        everyone,
+        weak_scores,
+        strong_scores,
+        levels=levels,
+        resamples=resamples,
+        confidence=confidence,
+        seed=seed,
+        expectations=("random",),
+    )
+    return PairEvaluation(
+        benchmark=rows.name,
+        n=len(rows),
+        strong=strong,
+        weak=weak,
+        excluded=excluded,
+        bootstrap=found,
+        routers=tuple(routers),
+        win_rates=everyone,
+        random_single=random_apgr(weak_scores, strong_scores),
+        groups=_by_group(rows, win_rates, weak_scores, strong_scores, min(resamples, _GROUP_RESAMPLES), seed),
+        reliability={name: reliability(rates, weak_scores, strong_scores) for name, rates in win_rates.items()},
+        speed={name: measure_speed(router, rows.prompts) for name, router in routers.items()} if speed else {},
+        savings=_savings(rows, win_rates, found, levels, strong, weak, prices or {}),
+        warnings=_warnings(found, len(rows), win_rates),
+        provenance=dict(rows.provenance),
+    )
+
+
+def usable_rows(
+    table: OutcomeTable, models: Sequence[str], exclude: Collection[str]
+) -> tuple[OutcomeTable, dict[str, int]]:
+    """Return the rows that count, and why the others do not.
+
+    Args:
+        table: The benchmark.
+        models: Which must have a score.
+        exclude: Rows with any of these flags are left out.
+
+    Raises:
+        UnknownModelError: If the table lacks a model.
+        ConfigurationError: If no row is left.
+    """
+    excluded = {}
+    keep = np.ones(len(table), dtype=np.bool_)
+    for flag in exclude:
+        if flag in table.flags:
+            excluded[flag] = int((table.flags[flag] & keep).sum())
+            keep &= ~table.flags[flag]
+    rows = table.select(keep)
+    complete = rows.complete(models)
+    if len(complete) < len(rows):
+        excluded["without a score"] = len(rows) - len(complete)
+    if not len(complete):
+        raise ConfigurationError(f"{table.name}: none of {len(table)} rows counts; left out: {excluded}")
+    return complete, excluded
+
+
+def win_rates_between(
+    router: Router, scores: Array, *, strong: str, weak: str, references: Mapping[str, str] | None = None
+) -> Array:
+    """Return what a router's scores say about two models, shape (n,), in [0, 1].
+
+    A PairRouter says it of the pair it was made for, whatever the two are called: pairs transfer. A router over many models is
+    read at the two: half of one more than the difference of their scores.
+
+    Args:
+        router: Whose scores they are.
+        scores: Shape (n, m) over its models.
+        strong: A column of the benchmark.
+        weak: Another.
+        references: Column -> model of the router, where the names differ.
+
+    Raises:
+        UnknownModelError: If a router over many models does not know one of the two.
+    """
+    if isinstance(router, PairRouter):
+        return np.ascontiguousarray(scores[:, 1])
+    names = references or {}
+    indices = []
+    for column in (weak, strong):
+        model = names.get(column, column)
+        if model not in router.models:
+            raise UnknownModelError(
+                f"router {router.name!r} does not know {model!r}; it knows: {', '.join(router.models)}. Say which it is with "
+                "references"
+            )
+        indices.append(router.models.index(model))
+    return np.asarray((1.0 + scores[:, indices[1]] - scores[:, indices[0]]) / 2.0)
+
+
+def _check_routers(routers: Mapping[str, Router]) -> None:
+    if not routers:
+        raise ConfigurationError("there is no router to evaluate")
+    for name in routers:
+        if name in (*BASELINES, "best_single"):
+            raise ConfigurationError(f"a router cannot be called {name!r} here: a baseline has that name")
+
+
+def share_of(progress: Progress | None, index: int, n_routers: int) -> Progress | None:
+    """Return the progress of one of several routers, as a part of the whole."""
+    if progress is None:
+        return None
+    return lambda done, total: progress(index * total + done, n_routers * total)
+
+
+def _by_group(
+    rows: OutcomeTable,
+    win_rates: Mapping[str, Array],
+    weak_scores: Array,
+    strong_scores: Array,
+    resamples: int,
+    seed: int,
+) -> dict[str, dict[str, Any]]:
+    names = sorted(set(rows.groups or ()))
+    if len(names) < 2:
+        return {}
+    groups = np.array(rows.groups)
+    found: dict[str, dict[str, Any]] = {}
+    for name in names:
+        inside = groups == name
+        part = bootstrap_pair(
+            {router: rates[inside] for router, rates in win_rates.items()},
+            weak_scores[inside],
+            strong_scores[inside],
+            levels=(0.5, 0.8),
+            resamples=resamples,
+            seed=seed,
+            figures=("apgr", "cpt50", "cpt80"),
+        )
+        found[name] = {
+            "n": int(inside.sum()),
+            "weak_quality": part.weak.to_dict(),
+            "strong_quality": part.strong.to_dict(),
+            "routers": {
+                router: {key: figure.to_dict() for key, figure in figures.items()}
+                for router, figures in part.figures.items()
+            },
+        }
+    return found
+
+
+def _savings(
+    rows: OutcomeTable,
+    win_rates: Mapping[str, Array],
+    found: PairBootstrap,
+    levels: Sequence[float],
+    strong: str,
+    weak: str,
+    prices: Mapping[str, Any],
+) -> dict[str, tuple[Savings, ...]]:
+    weak_costs, strong_costs = (call_costs(rows, model, prices) for model in (weak, strong))
+    if weak_costs is None or strong_costs is None:
+        return {}
+    shares = {name: [(g, found.figures[name][f"cpt{100 * g:g}"].value) for g in levels] for name in win_rates}
+    return {
+        name: tuple(
+            savings_at(rates, weak_costs, strong_costs, gap, share)
+            for gap, share in shares[name]
+            if not math.isnan(share)
+        )
+        for name, rates in win_rates.items()
+    }
+
+
+def _warnings(found: PairBootstrap, n: int, win_rates: Mapping[str, Array]) -> tuple[str, ...]:
+    said = []
+    if n < FEWEST_PROMPTS:
+        said.append(f"{n} prompts are too few for any figure")
+    elif n < 100:
+        said.append(f"only {n} prompts: differences between routers are mostly noise")
+    if found.strong.value < found.weak.value:
+        said.append("the strong model is the weaker one here: figures count what is recovered of a loss")
+    gap_overlaps = found.strong.low <= found.weak.high and found.weak.low <= found.strong.high
+    if gap_overlaps:
+        said.append("the intervals of the two models overlap: the gap that is to be recovered is itself uncertain")
+    for name, rates in win_rates.items():
+        distinct = len(np.unique(rates))
+        if 1 < distinct < min(20, len(rates) // 5):
+            said.append(f"{name} gives only {distinct} different win rates: few shares of strong calls can be had")
+    return tuple(said)
