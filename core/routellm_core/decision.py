@@ -57,6 +57,7 @@ class LoggedCall:
         weak: The weak model of the pair, or the cheapest of the pool.
         router_fingerprint: Which router's scores these are.
         prompt_hash: A digest of what the router read; None if the log keeps none.
+        session_hash: A digest of the conversation it belongs to; None if it is not kept on its model.
         prompt: What the router read, if the log was asked to keep it; else None.
     """
 
@@ -65,6 +66,7 @@ class LoggedCall:
     weak: str
     router_fingerprint: str
     prompt_hash: str | None
+    session_hash: str | None = None
     prompt: str | None = field(default=None, repr=False)
 
 

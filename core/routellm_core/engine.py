@@ -406,6 +406,7 @@ class RoutingEngine:
                 weak=plan.weak,
                 fingerprint=plan.router.fingerprint,
                 prompt=call.request.text,
+                session=call.session_key,
             ),
         )
 

@@ -49,6 +49,17 @@ class Price:
         """The cost of a typical call in US dollars; orders models by price."""
         return self.cost(TYPICAL_INPUT_TOKENS, TYPICAL_OUTPUT_TOKENS)
 
+    def per_token(
+        self, input_tokens: float = TYPICAL_INPUT_TOKENS, output_tokens: float = TYPICAL_OUTPUT_TOKENS
+    ) -> float:
+        """Return the mean price of a token of such calls, in US dollars per million.
+
+        Example:
+            >>> round(Price(input=10, output=30).per_token(), 4)
+            24.7075
+        """
+        return self.cost(input_tokens, output_tokens) / (input_tokens + output_tokens) * 1e6
+
     @classmethod
     def parse(cls, value: "Price | float | Mapping[str, Any]") -> Self:
         """Return a price from a price, from one number for input and output alike, or from its fields.

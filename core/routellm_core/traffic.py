@@ -1,8 +1,9 @@
 """The decision log: every recorded call as a line of JSON, written beside the calls and never in their way.
 
 A line has `time` (UTC), `chain`, `strong`, `weak`, what `RoutingDecision.to_dict` gives but the sentence that explains it,
-`router_fingerprint`, `prompt_hash`, `prompt` (if asked for), `input_tokens`, `output_tokens`, `cached_tokens` (null if the model
-reported none), and `error` (the name of its type). A line with nothing but `time` and `dropped` says how many were lost.
+`router_fingerprint`, `prompt_hash`, `session_hash`, `prompt` (if asked for), `input_tokens`, `output_tokens`, `cached_tokens`
+(null if the model reported none), and `error` (the name of its type). A line with nothing but `time` and `dropped` says how
+many were lost.
 """
 
 import hashlib
@@ -107,7 +108,9 @@ class DecisionLog:
         """How many records this process has lost."""
         return self._writer.dropped
 
-    def describe(self, *, chain: str, strong: str, weak: str, fingerprint: str, prompt: str) -> LoggedCall:
+    def describe(
+        self, *, chain: str, strong: str, weak: str, fingerprint: str, prompt: str, session: str | None = None
+    ) -> LoggedCall:
         """Return what a decision carries along for its line."""
         return LoggedCall(
             chain=chain,
@@ -115,6 +118,7 @@ class DecisionLog:
             weak=weak,
             router_fingerprint=fingerprint,
             prompt_hash=None if self._prompts == "none" else _digest(prompt, self._key),
+            session_hash=None if session is None else _digest(session, self._key),
             prompt=prompt if self._prompts == "text" else None,
         )
 
@@ -182,6 +186,7 @@ def _line(entry: _Entry) -> str:
         **row,
         "router_fingerprint": call and call.router_fingerprint,
         "prompt_hash": call and call.prompt_hash,
+        "session_hash": call and call.session_hash,
         "input_tokens": usage and usage.input_tokens,
         "output_tokens": usage and usage.output_tokens,
         "cached_tokens": usage and usage.cached_tokens,
@@ -211,6 +216,7 @@ class LoggedDecision:
         usage: Its tokens; None if the model reported none.
         error: The type of what the model raised; None if it answered.
         prompt_hash: A digest of what the router read; None if the log keeps none.
+        session_hash: A digest of the conversation it belongs to; None if it is not kept on its model.
         prompt: What the router read; None unless the log keeps it.
     """
 
@@ -228,6 +234,7 @@ class LoggedDecision:
     usage: Usage | None
     error: str | None
     prompt_hash: str | None
+    session_hash: str | None
     prompt: str | None = field(repr=False)
 
 
@@ -338,6 +345,7 @@ def _read_row(data: object, where: str) -> LoggedDecision:
             ),
             error=_typed(data, "error", str, optional=True),
             prompt_hash=_typed(data, "prompt_hash", str, optional=True),
+            session_hash=_typed(data, "session_hash", str, optional=True),
             prompt=_typed(data, "prompt", str, optional=True),
         )
     except KeyError as error:
