@@ -7,6 +7,7 @@ from routellm_core import PairRouter, Router, load_router
 from routellm_core.registry import ROUTERS
 from routellm_core.routers.matrix_factorization import MatrixFactorizationRouter
 from routellm_core.testing import ConstantRouter, RouterContract
+from support.arenas import small_router
 from support.embedders import HashEmbedder
 from support.weights import published_router
 
@@ -52,8 +53,15 @@ class TestMatrixFactorizationPool(RouterContract):
         return published_router().for_pool(["gpt-4-1106-preview", "mixtral-8x7b-instruct-v0.1", "vicuna-7b"])
 
 
+class TestSimilarityWeighted(RouterContract):
+    batch_tolerance = 1e-6
+
+    def make_router(self) -> Router:
+        return small_router()
+
+
 def test_no_registered_router_is_left_out():
-    tested = {TestDefault, TestRandom, TestLength, TestMatrixFactorization}
+    tested = {TestDefault, TestRandom, TestLength, TestMatrixFactorization, TestSimilarityWeighted}
     with_torch = {"bert", "causal_llm"}  # test_bert.py and test_causal_llm.py
     assert {test().make_router().name for test in tested} | with_torch == set(ROUTERS)
 
