@@ -23,7 +23,8 @@ class RouterCost:
 
     Attributes:
         usd_per_hour: The price of the machine it runs on.
-        requests_per_second: How many prompts that machine scores; None takes the times in the log.
+        requests_per_second: How many prompts that machine scores; None takes the times in the log, which say how long calls
+            waited: too much where many were decided in one batch.
         usd_per_million_tokens: What a paid embedding of the prompts costs.
 
     Raises:

@@ -1,6 +1,5 @@
 """What routing saves: what the calls of a decision log cost, and what they would have cost at other thresholds."""
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -124,7 +123,7 @@ def estimate_savings(
         records: The log.
         prices: The price of every model in it.
         router: What the router itself costs; None takes nothing for it.
-        days: How long the log is; None takes the time between its first and its last call.
+        days: How long the log is; None takes the time between its first and its last call, but at least a day.
         worth_usd: What a month must save for routing to be worth it.
         resamples: How many bootstrap resamples to draw.
         seed: Of the resamples.
@@ -142,9 +141,7 @@ def estimate_savings(
         raise ConfigurationError("no answered call of the log has tokens: there is nothing to price")
     costs = CallCosts(rows, prices, router or RouterCost())
     span = (max(row.time for row in rows) - min(row.time for row in rows)).total_seconds() / 86400
-    length = days if days is not None else span
-    if length <= 0:
-        raise ConfigurationError("the log covers no time: say with days how long this traffic took")
+    length = days if days is not None else max(span, 1.0)
     month = _Month(costs, _DAYS / length, resamples, seed)
     actual = month.at(None, costs.actual)
     scored = costs.rates[costs.simulated]
@@ -164,7 +161,7 @@ def estimate_savings(
         verdict=verdict,
         warnings=(
             *costs.warnings,
-            *_log_warnings(records, length, days is None, actual, thresholds, router),
+            *_log_warnings(records, span if days is None else None, (actual, *thresholds), router),
         ),
     )
 
@@ -239,17 +236,15 @@ def _judge(actual: ThresholdCost, thresholds: Sequence[ThresholdCost], worth_usd
 
 def _log_warnings(
     records: DecisionRecords | Sequence[LoggedDecision],
-    days: float,
-    measured: bool,
-    actual: ThresholdCost,
-    thresholds: Sequence[ThresholdCost],
+    span: float | None,
+    shown: Sequence[ThresholdCost],
     router: RouterCost | None,
 ) -> list[str]:
     warnings = []
-    if measured and days < 7:
-        warnings.append(
-            f"the log covers {days:.2f} days, and a month is made of them: traffic differs between hours and days of the week"
-        )
+    if span is not None and span < 1:
+        warnings.append("the log covers less than a day and is taken for one: say how many days such traffic takes")
+    elif span is not None and span < 7:
+        warnings.append(f"the log covers {span:.1f} days: traffic differs between the days of a week")
     if isinstance(records, DecisionRecords) and (records.dropped or records.broken):
         warnings.append(f"the log has lost {records.dropped} calls and has {records.broken} broken lines")
     failed = sum(row.error is not None for row in records)
@@ -257,7 +252,6 @@ def _log_warnings(
         warnings.append(f"{failed} failed calls are left out")
     if router is None:
         warnings.append("the router's own cost is taken for nothing: it ran inside the application")
-    shown = [actual, *thresholds]
-    if any(math.isfinite(one.usd.low) and one.usd.high - one.usd.low > one.usd.value for one in shown if one.usd.value):
+    if any(one.usd.high - one.usd.low > one.usd.value for one in shown):  # False for NaN
         warnings.append("the intervals are wide: few calls, or a few very long ones, make up the cost")
     return warnings

@@ -7,6 +7,7 @@ import typer
 
 from routellm_core._version import __version__
 from routellm_core.cli.calibrate import calibrate
+from routellm_core.cli.estimate import estimate
 from routellm_core.cli.score import score
 from routellm_core.errors import RouteLLMError
 
@@ -21,6 +22,7 @@ app = typer.Typer(
 )
 app.command()(score)
 app.command()(calibrate)
+app.command()(estimate)
 
 
 def _print_version(wanted: bool) -> None:
