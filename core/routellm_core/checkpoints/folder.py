@@ -6,10 +6,8 @@ import shutil
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from numpy.typing import NDArray
-
+from routellm_core.checkpoints.arrays import read_arrays
 from routellm_core.checkpoints.card import render_card
 from routellm_core.checkpoints.format import Checkpoint, CheckpointConfig
 from routellm_core.checkpoints.model_folder import (
@@ -48,7 +46,7 @@ def read_folder(folder: str | os.PathLike[str], *, origin: str | None = None) ->
         return read_published_model(ModelFolder.find(path, origin=origin), origin=origin)
     if is_published_layout(config):
         _require(path / ARRAYS_FILE, origin)
-        return read_published(config, _read_arrays(path / ARRAYS_FILE, origin), origin=origin)
+        return read_published(config, read_arrays(path / ARRAYS_FILE, origin), origin=origin)
     if "format_version" not in config:
         _require(path / ARRAYS_FILE, origin)
         raise CheckpointFormatError(
@@ -65,7 +63,7 @@ def read_folder(folder: str | os.PathLike[str], *, origin: str | None = None) ->
             raise CheckpointNotFoundError(f"{origin}: {MODEL_FOLDER}/ has no {', '.join(missing)}")
         return Checkpoint(config=own, model=model, origin=origin)
     _require(path / ARRAYS_FILE, origin)
-    return Checkpoint(config=own, arrays=_read_arrays(path / ARRAYS_FILE, origin), origin=origin)
+    return Checkpoint(config=own, arrays=read_arrays(path / ARRAYS_FILE, origin), origin=origin)
 
 
 def _require(file: Path, origin: str) -> None:
@@ -74,20 +72,6 @@ def _require(file: Path, origin: str) -> None:
             f"{origin}: {file.name} is missing; a checkpoint has {CONFIG_FILE} and {ARRAYS_FILE}, or {CONFIG_FILE} and "
             f"the folder {MODEL_FOLDER}/ of a transformer"
         )
-
-
-def _read_arrays(path: Path, origin: str) -> dict[str, NDArray[Any]]:
-    from safetensors import SafetensorError  # importing this package loads nothing but numpy
-    from safetensors.numpy import load_file
-
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise CheckpointFormatError(f"{origin}: {path.name} is damaged or no safetensors file: {error}") from error
-    except (TypeError, KeyError, AttributeError) as error:
-        raise CheckpointFormatError(
-            f"{origin}: {path.name} holds a number type that numpy lacks ({error}); store float32 or float16"
-        ) from error
 
 
 def write_folder(checkpoint: Checkpoint, folder: str | os.PathLike[str]) -> Path:
@@ -100,7 +84,7 @@ def write_folder(checkpoint: Checkpoint, folder: str | os.PathLike[str]) -> Path
     Raises:
         CheckpointFormatError: If the configuration cannot be written as JSON; the folder is then left as it was.
     """
-    from safetensors.numpy import save  # as above
+    from safetensors.numpy import save  # importing this package loads nothing but numpy
 
     model = checkpoint.model
     own = replace(checkpoint.config, model_files=() if model is None else model.files)

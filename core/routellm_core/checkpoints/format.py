@@ -198,7 +198,7 @@ class Checkpoint:
         for name in sorted(self.arrays):
             array = np.ascontiguousarray(self.arrays[name])
             digest.update(f"{name}:{array.dtype}:{array.shape}".encode())
-            digest.update(array.tobytes())
+            digest.update(array.reshape(-1).view(np.uint8).data)
         if self.model is not None:
             digest.update(self.model.digest.encode())
         return f"{config.router}:{digest.hexdigest()[:32]}"

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from routellm_core import PairRouter, PoolRouter, ThresholdTable, load_router
+from routellm_core.checkpoints import arrays
 from routellm_core.errors import CheckpointFormatError, ConfigurationError, EmbedderMismatchError, UnknownModelError
 from routellm_core.preferences.battles import PreferenceDataset
 from routellm_core.ratings import assign_tiers, bradley_terry, elo_ratings, pair_statistics, win_probability
@@ -622,3 +623,25 @@ def test_many_threads_get_the_same_scores():
     for thread in threads:
         thread.join()
     assert not failures
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_a_large_matrix_stays_on_disk_when_it_is_loaded(tmp_path, monkeypatch, dtype):
+    monkeypatch.setattr(arrays, "MAPPED_BYTES", 4096)
+    router = small_router(embeddings=arena(dimension=8).embeddings.astype(dtype))
+    router.save_pretrained(tmp_path)
+    loaded = load_router(tmp_path, embedder=HashEmbedder(8))
+    rows = loaded._index.prompts.rows
+    assert isinstance(rows, np.memmap)
+    assert not rows.flags.writeable
+    q = queries(8, 30)
+    np.testing.assert_array_equal(
+        loaded.strong_win_rates_from_embeddings(q), router.strong_win_rates_from_embeddings(q)
+    )
+    assert loaded.fingerprint == router.fingerprint
+    loaded.for_pair("m01", "m18").save_pretrained(tmp_path)  # over the file that is mapped
+    np.testing.assert_array_equal(
+        loaded.strong_win_rates_from_embeddings(q), router.strong_win_rates_from_embeddings(q)
+    )
+    again = load_router(tmp_path, embedder=HashEmbedder(8))
+    assert again.models == ("m18", "m01")
