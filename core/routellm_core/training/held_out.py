@@ -1,0 +1,271 @@
+"""What every training on battles begins and ends with: a part held out, the pair, and what is measured on that part."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routellm_core.calibration import ThresholdTable
+from routellm_core.errors import ConfigurationError, UnknownModelError
+from routellm_core.evaluation.bootstrap import bootstrap_pair
+from routellm_core.evaluation.interval import Interval, interval_from_draws
+from routellm_core.preferences.battles import PreferenceDataset
+from routellm_core.preferences.outcomes import OutcomeTable
+from routellm_core.routers.pretrained import PretrainedRouter
+from routellm_core.training.measures import calibration_table, log_loss, log_losses, prompt_blind_rates
+from routellm_core.training.report import LossPoint, TrainingReport
+
+Array = NDArray[np.float64]
+RouterT = TypeVar("RouterT", bound=PretrainedRouter)
+
+_FIGURES = ("apgr", "cpt50", "cpt80")
+_RESAMPLES = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class BattleSplit:
+    """Battles to learn from and battles to measure on, which have no prompt in common.
+
+    Attributes:
+        training: What is learned from.
+        validation: What decides when to stop, and what the report's numbers are of.
+        models: The models of both, sorted.
+        strong: The strong model of the reference pair.
+        weak: The weak one.
+    """
+
+    training: PreferenceDataset
+    validation: PreferenceDataset
+    models: tuple[str, ...]
+    strong: str
+    weak: str
+
+    @classmethod
+    def of(
+        cls,
+        dataset: PreferenceDataset,
+        validation: PreferenceDataset | None,
+        *,
+        validation_fraction: float,
+        seed: int,
+        strong: str | None,
+        weak: str | None,
+    ) -> "BattleSplit":
+        """Hold a part out and settle the reference pair.
+
+        Args:
+            dataset: Battles.
+            validation: The part to hold out, if it is given; `dataset` is then all training. None draws it from `dataset`.
+            validation_fraction: The share of the distinct prompts that is drawn.
+            seed: Of the draw.
+            strong: The strong model; None: see `reference_pair`.
+            weak: The weak one.
+
+        Raises:
+            ConfigurationError: If there are no battles, or the parts given have a prompt in common.
+            UnknownModelError: If a model of the pair has no battle to learn from.
+        """
+        if validation is None:
+            training, validation = dataset.split(validation_fraction=validation_fraction, seed=seed)
+        else:
+            training = dataset
+            common = set(training.prompts) & set(validation.prompts)
+            if common:
+                raise ConfigurationError(
+                    f"{len(common)} prompts are in the training and in the validation part: what is measured on them says "
+                    "nothing of others; leave them out of one part"
+                )
+        if not len(training) or not len(validation):
+            raise ConfigurationError(
+                f"there are {len(training)} battles to learn from and {len(validation)} to measure on: both need one or more"
+            )
+        models = tuple(sorted({*training.models, *validation.models}))
+        strong, weak = reference_pair(training, strong, weak)
+        return cls(training, validation, models, strong, weak)
+
+    def counts(self) -> dict[str, int]:
+        """Return the sizes for a report."""
+        return {
+            "models": len(self.models),
+            "training battles": len(self.training),
+            "training prompts": len(self.training.prompts),
+            "training ties": int((self.training.outcome == 0.5).sum()),
+            "validation battles": len(self.validation),
+            "validation prompts": len(self.validation.prompts),
+        }
+
+    def baseline(self) -> Array:
+        """Return what Bradley-Terry says of the validation battles, shape (n,)."""
+        return prompt_blind_rates(self.training, self.validation)
+
+
+def reference_pair(dataset: PreferenceDataset, strong: str | None, weak: str | None) -> tuple[str, str]:
+    """Settle which pair a router scores unless told otherwise.
+
+    What is not given is chosen so that as many battles as possible are between the two; of two that were both not given,
+    the one that is better by Bradley-Terry is strong.
+
+    Raises:
+        UnknownModelError: If one has no battle.
+        ConfigurationError: If both are the same model, or there is one model alone.
+    """
+    from routellm_core.ratings import bradley_terry, pair_statistics
+
+    for role, model in (("reference_strong", strong), ("reference_weak", weak)):
+        if model is not None and model not in dataset.models:
+            raise UnknownModelError(f"{role}={model!r} has no battle; there are those of: {', '.join(dataset.models)}")
+    if strong is not None and strong == weak:
+        raise ConfigurationError(f"a pair has two different models, not {strong!r} twice")
+    names = dataset.models
+    if len(names) < 2:
+        raise ConfigurationError("a router needs battles between two models or more, and there are none")
+    if strong is not None and weak is not None:
+        return strong, weak
+    counts, wins = pair_statistics(dataset.model_a, dataset.model_b, dataset.outcome, len(names))
+    given = strong if strong is not None else weak
+    if given is None:
+        i, j = divmod(int(np.argmax(np.triu(counts))), len(names))
+        strengths = bradley_terry(wins)
+        better, other = (i, j) if strengths[i] >= strengths[j] else (j, i)
+        return names[better], names[other]
+    row = counts[names.index(given)].copy()
+    row[names.index(given)] = -1.0
+    other_name = names[int(np.argmax(row))]
+    return (given, other_name) if strong is not None else (other_name, given)
+
+
+def pair_outcomes(dataset: PreferenceDataset, strong: str, weak: str) -> OutcomeTable | None:
+    """Return the battles of one pair as a table of outcomes: what each of the two won on a prompt, ties half.
+
+    Several battles on a prompt count as their mean. `routellm evaluate` reads such a table.
+
+    Returns:
+        None if the two never met.
+    """
+    if strong not in dataset.models or weak not in dataset.models:
+        return None
+    s, w = dataset.models.index(strong), dataset.models.index(weak)
+    forth = (dataset.model_a == s) & (dataset.model_b == w)
+    back = (dataset.model_a == w) & (dataset.model_b == s)
+    rows = forth | back
+    if not rows.any():
+        return None
+    won = np.where(forth, dataset.outcome, 1.0 - dataset.outcome)[rows]
+    prompts, index = np.unique(dataset.prompt_index[rows], return_inverse=True)
+    share = np.bincount(index, won) / np.bincount(index)
+    return OutcomeTable(
+        prompts=tuple(dataset.prompts[i] for i in prompts),
+        models=(strong, weak),
+        scores=np.stack([share, 1.0 - share], axis=1),
+        name="held out",
+    )
+
+
+def paired_gain(losses: Array, others: Array, clusters: NDArray[np.intp], *, weight: Array | None = None) -> Interval:
+    """Return by how much the mean of some losses is below that of others on the same rows, with its bootstrap interval.
+
+    Args:
+        losses: Shape (n,).
+        others: Shape (n,).
+        clusters: Which prompt each row belongs to, shape (n,): prompts are drawn, with all of their rows.
+        weight: Shape (n,); None weighs all alike.
+    """
+    w = np.ones(len(losses)) if weight is None else weight
+    _, index = np.unique(clusters, return_inverse=True)
+    gains, weights = np.bincount(index, w * (others - losses)), np.bincount(index, w)
+    generator = np.random.default_rng(0)
+    drawn = [generator.integers(len(gains), size=len(gains)) for _ in range(_RESAMPLES)]
+    draws = np.array([gains[rows].sum() / weights[rows].sum() for rows in drawn])
+    return interval_from_draws(float(gains.sum() / weights.sum()), draws)
+
+
+def pair_figures(table: OutcomeTable, strong_win_rates: Array) -> dict[str, Any]:
+    """Return what `routellm evaluate` prints of a router on a table of its pair: APGR and CPT with intervals.
+
+    Args:
+        table: What `pair_outcomes` returned.
+        strong_win_rates: The router's, shape (n,).
+    """
+    strong, weak = table.models
+    found = bootstrap_pair(
+        {"router": strong_win_rates},
+        table.column(weak),
+        table.column(strong),
+        levels=(0.5, 0.8),
+        resamples=_RESAMPLES,
+        figures=_FIGURES,
+    )
+    figures = {name: figure.to_dict() for name, figure in found.figures["router"].items()}
+    return {"strong": strong, "weak": weak, "prompts": len(table), **figures}
+
+
+def finish(
+    router: RouterT,
+    split: BattleSplit,
+    *,
+    rates: Array,
+    strong_win_rates: Mapping[str, float],
+    config: Mapping[str, Any],
+    seed: int,
+    history: Sequence[LossPoint],
+    best_step: int,
+    seconds: float,
+) -> tuple[RouterT, TrainingReport]:
+    """Measure a trained router on the part held out; return it with thresholds and a filled card, and the report.
+
+    Args:
+        router: What was trained.
+        split: What it was trained and is measured on.
+        rates: How likely model_a wins each validation battle, shape (n,).
+        strong_win_rates: The router's strong win rate on every validation prompt, by prompt.
+        config: The settings, as plain JSON.
+        seed: What was drawn from.
+        history: The losses over time.
+        best_step: The step the router was taken from.
+        seconds: How long it took.
+    """
+    held_out = split.validation
+    baseline = split.baseline()
+    gain = paired_gain(
+        log_losses(held_out.outcome, rates),
+        log_losses(held_out.outcome, baseline),
+        held_out.prompt_index,
+        weight=held_out.weight,
+    )
+    metrics: dict[str, Any] = {"log loss gained over it": gain.to_dict()}
+    table = pair_outcomes(held_out, split.strong, split.weak)
+    if table is not None:
+        metrics["reference pair"] = pair_figures(
+            table, np.array([strong_win_rates[prompt] for prompt in table.prompts])
+        )
+    report = TrainingReport(
+        router=router.name,
+        config=config,
+        seed=seed,
+        counts=split.counts(),
+        history=tuple(history),
+        baseline_loss=log_loss(held_out.outcome, baseline, held_out.weight),
+        validation_loss=log_loss(held_out.outcome, rates, held_out.weight),
+        best_step=best_step,
+        seconds=seconds,
+        metrics=metrics,
+        calibration=calibration_table(held_out.outcome, rates),
+    )
+    thresholds = ThresholdTable.from_win_rates(
+        list(strong_win_rates.values()), source=f"{len(strong_win_rates)} prompts held out in training"
+    )
+    return with_card(router, report, thresholds), report
+
+
+def with_card(router: RouterT, report: TrainingReport, thresholds: ThresholdTable | None) -> RouterT:
+    """Return the router with the report in its model card, and with thresholds."""
+    checkpoint = router.to_checkpoint()
+    config = replace(
+        checkpoint.config,
+        thresholds=thresholds,
+        provenance=report.card_provenance(),
+        metrics=report.card_metrics(),
+    )
+    return type(router).from_checkpoint(replace(checkpoint, config=config), embedder=getattr(router, "embedder", None))
