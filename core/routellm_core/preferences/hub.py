@@ -1,13 +1,13 @@
 """Tables in data sets on the Hugging Face Hub."""
 
 import re
+from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
 from routellm_core.checkpoints.hub import is_repo_id
 from routellm_core.checkpoints.hub_errors import checkpoint_errors, repository_name
 from routellm_core.errors import CheckpointNotFoundError, ConfigurationError
 
-_TABLES = (".jsonl", ".csv", ".parquet")
 _URL = re.compile(r"hf://datasets/(?P<repo>[^/@]+/[^/@]+)(?:@(?P<revision>[^/]+))?/(?P<file>.+)")
 _LISTING_TIMEOUT_S = 10.0
 
@@ -17,11 +17,12 @@ def is_hub_source(text: str) -> bool:
     return text.startswith("hf://") or is_repo_id(text)
 
 
-def fetch_dataset_file(source: str, *, token: str | bool | None = None) -> Path:
+def fetch_dataset_file(source: str, *, suffixes: Collection[str], token: str | bool | None = None) -> Path:
     """Download one table of a data set and return where the cache has it.
 
     Args:
         source: `hf://datasets/owner/name[@revision]/path/to/file`, or `owner/name` of a data set with exactly one table.
+        suffixes: The endings of tables.
         token: Access token. None means the stored one or `HF_TOKEN`, False sends none.
 
     Raises:
@@ -39,7 +40,7 @@ def fetch_dataset_file(source: str, *, token: str | bool | None = None) -> Path:
     repo, revision = (source, None) if match is None else (match["repo"], match["revision"])
     with checkpoint_errors("download", repo, revision, token):
         try:
-            file = match["file"] if match else _only_table(_list_files(repo, revision, token), repo)
+            file = match["file"] if match else _only_table(_list_files(repo, revision, token), repo, suffixes)
             return Path(hf_hub_download(repo, file, repo_type="dataset", revision=revision, token=token))
         except RemoteEntryNotFoundError as error:
             files = _list_files(repo, revision, token)
@@ -55,8 +56,8 @@ def _list_files(repo: str, revision: str | None, token: str | bool | None) -> li
     return sorted(file.rfilename for file in info.siblings or ())
 
 
-def _only_table(files: list[str], repo: str) -> str:
-    tables = [name for name in files if PurePosixPath(name).suffix.lower() in _TABLES]
+def _only_table(files: list[str], repo: str, suffixes: Collection[str]) -> str:
+    tables = [name for name in files if PurePosixPath(name).suffix.lower() in suffixes]
     if len(tables) != 1:
         raise CheckpointNotFoundError(
             f"the data set {repo!r} has {len(tables)} tables: name one as hf://datasets/{repo}/FILE"

@@ -248,15 +248,10 @@ def _locate(source: str | os.PathLike[str], token: str | bool | None) -> Path:
     if path.is_file():
         return path
     text = os.fspath(source)
-    from routellm_core.preferences.hub import (
-        fetch_dataset_file,
-        is_hub_source,
-    )  # the Hub's client is not needed for files
+    from routellm_core.preferences.hub import fetch_dataset_file, is_hub_source  # files do not need the Hub's client
 
-    if (isinstance(source, str) and is_hub_source(text) and path.suffix.lower() not in SUFFIXES[:2]) or text.startswith(
-        "hf://"
-    ):
-        return fetch_dataset_file(text, token=token)
+    if text.startswith("hf://") or (is_hub_source(text) and path.suffix.lower() not in SUFFIXES):
+        return fetch_dataset_file(text, suffixes=SUFFIXES, token=token)
     raise ConfigurationError(f"{text!r}: there is no such file")
 
 
@@ -311,9 +306,14 @@ def _write_parquet(rows: Iterable[Mapping[str, Any]], path: Path, columns: Seque
     try:
         while chunk or writer is None:
             values = {name: [_encodable(row.get(name)) for row in chunk] for name in columns}
-            table = pyarrow.table(values, schema=None if writer is None else writer.schema)
-            writer = writer or parquet.ParquetWriter(path, table.schema)
-            writer.write_table(table)
+            if writer is None:
+                found = pyarrow.table(values).schema
+                empty = {True: pyarrow.float64(), False: pyarrow.string()}  # a column whose first rows hold nothing
+                schema = pyarrow.schema(
+                    (f.name, empty["::" in f.name] if pyarrow.types.is_null(f.type) else f.type) for f in found
+                )
+                writer = parquet.ParquetWriter(path, schema)
+            writer.write_table(pyarrow.table(values, schema=writer.schema))
             chunk = list(islice(remaining, BATCH_ROWS))
     finally:
         if writer is not None:
