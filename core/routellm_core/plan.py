@@ -170,12 +170,17 @@ class Plan:
     @cached_property
     def uses_task(self) -> bool:
         """Whether the policy chooses by all calls of the chain so far."""
-        return isinstance(self.policy, TaskPolicy)
+        return self._task_policy is not None
 
     @cached_property
     def uses_distance(self) -> bool:
         """Whether the policy needs to know how far prompts are from the router's training prompts."""
-        return isinstance(self.policy, TaskPolicy) and self.policy.uses_distance
+        return self._task_policy is not None and self._task_policy.uses_distance
+
+    @cached_property
+    def _task_policy(self) -> TaskPolicy | None:
+        # Asked of every call, and looking for the methods of a protocol takes longer than the rest of a decision.
+        return self.policy if isinstance(self.policy, TaskPolicy) else None
 
     def _policy_context(self) -> PolicyContext:
         columns = np.arange(len(self.candidates)) if self._columns is None else self._columns
@@ -284,10 +289,10 @@ class Plan:
         plain = call.threshold
         threshold = self._session_threshold(call, plain)
         seen: TaskSummary | None = None
-        if isinstance(self.policy, TaskPolicy):
+        if self._task_policy is not None:
             distance = float(outcome[-1]) if self.uses_distance else None
             seen = (task or TaskState()).observe(row, distance, keep=not call.request.dry_run)
-            columns = self.policy.order_for_task(seen, self._by_price)
+            columns = self._task_policy.order_for_task(seen, self._by_price)
         else:
             columns = self.policy.order(row, threshold, self._by_price)
         order = [self.candidates[column] for column in columns]
