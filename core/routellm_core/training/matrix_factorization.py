@@ -39,7 +39,8 @@ class MatrixFactorizationConfig:
         noise: Standard deviation of what is added to every number of a prompt's embedding while training.
         bias: Whether the prompt's projection has a bias, as in the paper.
         normalize_models: Whether models' embeddings are scaled to length 1, as in the released code.
-        ties: "half" learns a tie as half a win, so that win rates count ties half; "drop" leaves ties out of training.
+        ties: "half" learns a tie as half a win, so that win rates count ties half; "drop" leaves ties out, of the losses of
+            the history too. The other numbers of the report always count them half.
         start: "bradley_terry" starts at the ratings that know no prompt, so that what is learned is what the prompt adds;
             it needs a bias and no normalisation. "random" starts as torch does.
         patience: Stop after so many epochs without a lower validation loss; None never stops early. The weights are
@@ -171,15 +172,15 @@ def train_matrix_factorization(
         embedder_id=chosen.id,
     )
     row_of = {prompt: row for row, prompt in enumerate(prompts)}
-    training = EmbeddedBattles.of(split.training, split.models, vectors, row_of)
+    training, held_out = (
+        EmbeddedBattles.of(part, split.models, vectors, row_of) for part in (split.training, split.validation)
+    )
+    learned, measured = training, held_out
     if config.ties == "drop":
-        training = training.select(training.outcome != 0.5)
-    if not len(training):
-        raise ConfigurationError(
-            "every battle of the training part is a tie, and ties='drop': there is nothing to learn from"
-        )
-    held_out = EmbeddedBattles.of(split.validation, split.models, vectors, row_of)
-    descent = Descent(_start(split, vectors.shape[1], config), training, held_out, config)
+        learned, measured = (part.select(part.outcome != 0.5) for part in (training, held_out))
+    if not len(learned) or not len(measured):
+        raise ConfigurationError("every battle of a part is a tie, and ties='drop': there is nothing to learn from")
+    descent = Descent(_start(split, vectors.shape[1], config), learned, measured, config)
     state = None if state_folder is None else TrainingState(state_folder, _key(dataset, validation, chosen.id, config))
     descent.run(state, begun=begun)
     router = _router(descent.factors, split, chosen, config)
