@@ -6,8 +6,10 @@ from typing import Annotated
 import typer
 
 from routellm_core._version import __version__
+from routellm_core.cli.benchmark import benchmark
 from routellm_core.cli.calibrate import calibrate
 from routellm_core.cli.estimate import estimate
+from routellm_core.cli.evaluate import evaluate
 from routellm_core.cli.score import score
 from routellm_core.errors import RouteLLMError
 
@@ -23,6 +25,8 @@ app = typer.Typer(
 app.command()(score)
 app.command()(calibrate)
 app.command()(estimate)
+app.command()(evaluate)
+app.add_typer(benchmark)
 
 
 def _print_version(wanted: bool) -> None:

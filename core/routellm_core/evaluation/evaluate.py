@@ -21,7 +21,9 @@ from routellm_core.routers.base import PairRouter, Router
 EXCLUDED_FLAGS = ("routellm_contaminated", "improper")
 """Rows with these flags are left out unless asked for: prompts seen in training data, and questions that have no right answer."""
 
-BASELINES = ("random", "length", "oracle")
+RANDOM, LENGTH, ORACLE = BASELINES = ("random (baseline)", "length (baseline)", "oracle (baseline)")
+"""What baselines are called beside routers, of which one may be called "random" or "length" too."""
+
 _GROUP_RESAMPLES = 400
 
 
@@ -35,7 +37,7 @@ class PairEvaluation:
         strong: The column that is strong.
         weak: The column that is weak.
         excluded: Why rows were left out, and how many.
-        bootstrap: The figures of the routers and of the baselines "random", "length" and "oracle", all with intervals.
+        bootstrap: The figures of the routers and of the `BASELINES`, all with intervals.
         routers: The names of the routers.
         win_rates: Router or baseline -> strong win rates, shape (n,).
         random_single: The range of APGR of one random order.
@@ -81,7 +83,7 @@ class PairEvaluation:
                 found["speed"] = self.speed[name].to_dict()
             if name in self.savings:
                 found["savings"] = [saving.to_dict() for saving in self.savings[name]]
-        baselines: dict[str, Any] = {name: figures[name] for name in BASELINES}
+        baselines: dict[str, Any] = {name.removesuffix(" (baseline)"): figures[name] for name in BASELINES}
         baselines["random"]["apgr_single_run"] = self.random_single.to_dict()
         best = self.bootstrap.strong if self.best_single == self.strong else self.bootstrap.weak
         baselines["best_single"] = {"model": self.best_single, "quality": best.to_dict()}
@@ -97,7 +99,7 @@ class PairEvaluation:
             "differences": {
                 f"{a} - {b}": {key: figure.to_dict() for key, figure in found.items()}
                 for (a, b), found in self.bootstrap.differences.items()
-                if a in self.routers and b != "oracle"
+                if a in self.routers and b != ORACLE
             },
             "groups": self.groups,
             "excluded": self.excluded,
@@ -161,9 +163,9 @@ def evaluate(
         for i, (name, router) in enumerate(routers.items())
     }
     everyone = win_rates | {
-        "random": np.full(len(rows), 0.5),
-        "length": length_win_rates(rows.prompts),
-        "oracle": oracle_win_rates(weak_scores, strong_scores),
+        RANDOM: np.full(len(rows), 0.5),
+        LENGTH: length_win_rates(rows.prompts),
+        ORACLE: oracle_win_rates(weak_scores, strong_scores),
     }
     found = bootstrap_pair(
         everyone,
@@ -173,7 +175,7 @@ def evaluate(
         resamples=resamples,
         confidence=confidence,
         seed=seed,
-        expectations=("random",),
+        expectations=(RANDOM,),
     )
     return PairEvaluation(
         benchmark=rows.name,
@@ -260,7 +262,7 @@ def _check_routers(routers: Mapping[str, Router]) -> None:
     if not routers:
         raise ConfigurationError("there is no router to evaluate")
     for name in routers:
-        if name in (*BASELINES, "best_single"):
+        if name in BASELINES:
             raise ConfigurationError(f"a router cannot be called {name!r} here: a baseline has that name")
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from routellm_core.errors import MissingDependencyError
 from routellm_core.evaluation.bootstrap import GRID
-from routellm_core.evaluation.evaluate import PairEvaluation
+from routellm_core.evaluation.evaluate import LENGTH, ORACLE, RANDOM, PairEvaluation
 from routellm_core.evaluation.interval import Interval
 from routellm_core.evaluation.pool import PoolEvaluation
 
@@ -113,10 +113,10 @@ def _look(index: int) -> dict[str, Any]:
 
 
 def _curve(result: PairEvaluation) -> Figure:
-    figure = Figure(figsize=(7.2, 4.6))
+    figure = Figure(figsize=(7.2, 5.2))
     axes: Axes = figure.add_subplot()
     found = result.bootstrap
-    for name, dashes in (("oracle", (0, (1, 2))), ("length", (0, (6, 2))), ("random", "-")):
+    for name, dashes in ((ORACLE, (0, (1, 2))), (LENGTH, (0, (6, 2))), (RANDOM, "-")):
         axes.plot(GRID, found.bands[name][0], color=GREY, linestyle=dashes, linewidth=1.2, label=name)
     for index, name in enumerate(result.routers):
         quality, low, high = found.bands[name]
@@ -135,7 +135,6 @@ def _curve(result: PairEvaluation) -> Figure:
                     xytext=(7, -13 - 11 * index),
                     textcoords="offset points",
                     fontsize=8,
-                    color=look["color"],
                 )
     for model, quality in ((result.strong, found.strong), (result.weak, found.weak)):
         axes.axhline(quality.value, color=GREY, linewidth=0.8, alpha=0.7)
@@ -146,12 +145,12 @@ def _curve(result: PairEvaluation) -> Figure:
     axes.set_xlabel("strong calls")
     axes.set_ylabel("mean quality")
     axes.set_title(f"{result.benchmark}, {result.n:,} prompts, 95% bands", loc="left", fontsize=11)
-    axes.legend(loc="lower right", fontsize=8)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8)
     return figure
 
 
 def _apgr(result: PairEvaluation) -> Figure:
-    names = [*result.routers, "length", "oracle"]
+    names = [*result.routers, LENGTH, ORACLE]
     figure = Figure(figsize=(7.2, 0.9 + 0.4 * (len(names) + 1)))
     axes: Axes = figure.add_subplot()
     for row, name in enumerate(names):
@@ -216,7 +215,7 @@ def _groups(result: PairEvaluation) -> Figure:
     axes.set_ylim(len(parts) - 0.4, -0.6)
     axes.set_xlim(-0.5, 1.5)
     axes.set_xlabel("APGR")
-    axes.set_title("By group, the largest first; intervals that leave the figure are cut", loc="left", fontsize=11)
+    axes.set_title("By group, the largest first (long intervals are cut)", loc="left", fontsize=11)
     axes.legend(loc="lower right", fontsize=8)
     return figure
 

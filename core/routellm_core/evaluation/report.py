@@ -91,7 +91,7 @@ def to_html(result: Evaluation, figures: dict[str, str]) -> str:
     """
     main, *others = result_tables(result)
     groups = [table for table in others if table.title == "By group"]
-    title = main.title
+    title = f"{', '.join(result.routers)} on {result.benchmark}"
     notes = [f"{count} rows left out: {why}" for why, count in result.excluded.items()]
     about = {"prompts": f"{result.n:,}", **{key: str(value) for key, value in result.provenance.items()}}
     about |= {"left out": "; ".join(notes) or "nothing", "made with": f"routellm-plugins {__version__}"}

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from routellm_core.evaluation.evaluate import PairEvaluation
+from routellm_core.evaluation.evaluate import LENGTH, ORACLE, RANDOM, PairEvaluation
 from routellm_core.evaluation.interval import Interval
 from routellm_core.evaluation.pool import PoolEvaluation
 from routellm_core.evaluation.scores import Speed
@@ -75,8 +75,8 @@ def percent(figure: Interval | None) -> str:
 
 def _pair_tables(result: PairEvaluation) -> list[TextTable]:
     found = result.bootstrap
-    names = (*result.routers, "length", "random", "oracle")
-    levels = [key.removeprefix("cpt") for key in found.figures["random"] if key.startswith("cpt")]
+    names = (*result.routers, LENGTH, RANDOM, ORACLE)
+    levels = [key.removeprefix("cpt") for key in found.figures[RANDOM] if key.startswith("cpt")]
     tables = [
         TextTable(
             f"{result.benchmark}: {result.strong} or {result.weak}, {result.n:,} prompts",
@@ -97,7 +97,7 @@ def _pair_tables(result: PairEvaluation) -> list[TextTable]:
             f"One random order has an APGR within {result.random_single.low:.3f} to {result.random_single.high:.3f}.",
         )
     ]
-    compared = [(a, b) for a, b in found.differences if a in result.routers and b not in ("oracle", "random")]
+    compared = [(a, b) for a, b in found.differences if a in result.routers and b not in (ORACLE, RANDOM)]
     if compared:
         tables.append(
             TextTable(

@@ -8,7 +8,7 @@ from typing import Any
 from routellm_core.errors import ConfigurationError
 from routellm_core.evaluation.baselines import length_win_rates
 from routellm_core.evaluation.bootstrap import bootstrap_pair
-from routellm_core.evaluation.evaluate import EXCLUDED_FLAGS, usable_rows, win_rates_between
+from routellm_core.evaluation.evaluate import EXCLUDED_FLAGS, LENGTH, usable_rows, win_rates_between
 from routellm_core.evaluation.interval import Interval
 from routellm_core.evaluation.scores import ScoreCache, score_prompts
 from routellm_core.preferences.outcomes import OutcomeTable
@@ -24,7 +24,7 @@ class TransferRow:
     Attributes:
         strong: The column that is strong.
         weak: The column that is weak.
-        router: The router's name, or "length" for the baseline.
+        router: The router's name, or `LENGTH` for the baseline.
         n: How many prompts both models have a score on.
         strong_quality: The strong model's mean score.
         weak_quality: The weak model's.
@@ -77,7 +77,7 @@ def transfer(
         cache: Where the routers' scores are kept; None keeps them for this call alone.
 
     Returns:
-        A row a pair and router, and one a pair for the baseline "length".
+        A row a pair and router, and one a pair for the length baseline.
 
     Raises:
         UnknownModelError: If the table lacks a column, or a router over many models a model.
@@ -101,7 +101,7 @@ def transfer(
         rates = {
             name: win_rates_between(router, scores[name][at], strong=strong, weak=weak, references=references)
             for name, router in routers.items()
-        } | {"length": length_win_rates(rows.prompts)}
+        } | {LENGTH: length_win_rates(rows.prompts)}
         part = bootstrap_pair(
             rates,
             rows.column(weak),
