@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from routellm_core.cli.named import parse_price
-from routellm_core.cli.output import print_tables, progress_bar
+from routellm_core.cli.output import print_tables
+from routellm_core.cli.progress import progress_bar
 from routellm_core.errors import ConfigurationError
 
 benchmark = typer.Typer(
@@ -139,7 +140,7 @@ def _questions(data: str, field: str, reference_field: str) -> list[Any]:
     from routellm_core.evaluation.generate import Question
     from routellm_core.preferences.tables import Table
 
-    questions = []
+    questions: list[Any] = []
     for batch in Table(data).batches((field, reference_field), ("prompt_id", "task", "group")):
         for index, row in batch.rows():
             number = len(questions) + 1

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from routellm_core.cli.named import parse_named, parse_price
-from routellm_core.cli.output import print_tables, progress_bar
+from routellm_core.cli.output import print_tables
+from routellm_core.cli.progress import progress_bar
 from routellm_core.errors import ConfigurationError
 from routellm_core.registry import load_router, router_names
 

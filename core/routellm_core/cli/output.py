@@ -1,7 +1,6 @@
-"""What commands draw: tables on standard output, progress on standard error."""
+"""Tables on standard output."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,22 +21,3 @@ def print_tables(tables: "Sequence[TextTable]") -> None:
         for row in table.rows:
             drawn.add_row(*map(Text, row))
         console.print(drawn)
-
-
-@contextmanager
-def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """Draw a progress bar on standard error if that is a terminal.
-
-    Args:
-        title: What is going on.
-
-    Yields:
-        A function to call with how much is done, and of how much.
-    """
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(title, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)

@@ -72,7 +72,8 @@ def score_prompts(
     Args:
         router: Who scores.
         prompts: n texts.
-        cache: Where scores are looked up and, batch by batch, put; None keeps none.
+        cache: Where scores are looked up and, batch by batch, put; None keeps none. A router that has no fingerprint of its own,
+            only that of the instance, is not looked up: nobody would find its scores again.
         batch_size: How many prompts the router gets at once.
         progress: Told after every batch.
 
@@ -82,6 +83,8 @@ def score_prompts(
     Raises:
         ScoringError: If the router gives a score that is no number in [0, 1], or of another shape.
     """
+    if type(router).fingerprint is Router.fingerprint:
+        cache = None
     position = {prompt: i for i, prompt in enumerate(dict.fromkeys(prompts))}
     texts = list(position)
     found = cache.get(router, texts) if cache is not None else [None] * len(texts)

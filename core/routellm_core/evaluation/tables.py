@@ -77,16 +77,17 @@ def _pair_tables(result: PairEvaluation) -> list[TextTable]:
     found = result.bootstrap
     names = (*result.routers, LENGTH, RANDOM, ORACLE)
     levels = [key.removeprefix("cpt") for key in found.figures[RANDOM] if key.startswith("cpt")]
+    saved = [key for key in ("saved50",) if key in found.figures[RANDOM]]
     tables = [
         TextTable(
             f"{result.benchmark}: {result.strong} or {result.weak}, {result.n:,} prompts",
-            ("router", "APGR", *(f"CPT{level}" for level in levels), *(f"saved{level}" for level in levels), "AIQ"),
+            ("router", "APGR", *(f"CPT{level}" for level in levels), *saved, "AIQ"),
             tuple(
                 (
                     name,
                     plain(found.figures[name]["apgr"]),
                     *(percent(found.figures[name][f"cpt{level}"]) for level in levels),
-                    *(percent(found.figures[name][f"saved{level}"]) for level in levels),
+                    *(percent(found.figures[name][key]) for key in saved),
                     plain(found.figures[name]["aiq"]),
                 )
                 for name in names
