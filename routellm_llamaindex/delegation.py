@@ -27,7 +27,6 @@ from routellm_core.scope import delegated_call
 from routellm_llamaindex.base import RoutedBase
 from routellm_llamaindex.capabilities import count_tokens, has_images, has_tool_turns, known_capabilities
 from routellm_llamaindex.events import decision_tags, dispatch_decision, with_decision
-from routellm_llamaindex.loops import asks_for_final_answer
 from routellm_llamaindex.text import first_question, restored, text_to_score
 from routellm_llamaindex.usage import UsageMeter
 
@@ -95,7 +94,7 @@ class Delegation(RoutedBase):
 
     def _continues_with_tools(self, messages: Sequence[ChatMessage]) -> bool:
         turns = restored(messages)
-        return has_tool_turns(turns) or (asks_for_final_answer(turns) and turns in self._tool_loops)
+        return has_tool_turns(turns) or self._tool_loops.end_with(turns)
 
     def _call(self, request: RoutingRequest, call: Callable[[LLM], T]) -> T:
         decision = self.engine.decide(request)

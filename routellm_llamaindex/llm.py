@@ -28,7 +28,6 @@ from routellm_core.pricing import Price
 from routellm_core.routers.base import Router
 from routellm_llamaindex.capabilities import check_tools
 from routellm_llamaindex.engines import make_engine
-from routellm_llamaindex.loops import asks_for_final_answer
 from routellm_llamaindex.metadata import warn_of_default_window
 from routellm_llamaindex.models import open_models
 from routellm_llamaindex.prompts import PromptRouting
@@ -247,7 +246,7 @@ class RoutedLLM(PromptRouting, ToolRouting):
         if wrong is not None:
             raise ConfigurationError(f"a call is given as a text, a ChatMessage or a list of them, not as {wrong}")
         request = self._request(messages, conversation=True, dry_run=dry_run)
-        if not dry_run and not asks_for_final_answer(messages):
+        if not dry_run:
             self._tool_loops.discard(messages)
         return request
 

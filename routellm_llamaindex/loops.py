@@ -20,21 +20,15 @@ _MAX_QUESTIONS = 10_000
 _lock = threading.Lock()  # not on the object, which is copied and pickled
 
 
-def asks_for_final_answer(messages: Sequence[ChatMessage]) -> bool:
-    """Return whether an agent has no more calls left and asks for what it has."""
-    return any(
-        message.role == MessageRole.SYSTEM and (message.content or "").startswith(_LAST_REQUEST) for message in messages
-    )
-
-
 class ToolLoops:
     """The questions that were last asked with tools, those asked last if there are very many; no text is kept."""
 
     def __init__(self) -> None:
         self._questions: OrderedDict[bytes, None] = OrderedDict()
 
-    def __contains__(self, messages: Sequence[ChatMessage]) -> bool:
-        return bool(self._questions) and _digest(messages) in self._questions
+    def end_with(self, messages: Sequence[ChatMessage]) -> bool:
+        """Return whether the messages ask for the final answer of a loop with tools."""
+        return bool(self._questions) and _ask_for_final_answer(messages) and _digest(messages) in self._questions
 
     def add(self, messages: Sequence[ChatMessage]) -> None:
         """Note that the question of these messages is asked with tools."""
@@ -46,10 +40,16 @@ class ToolLoops:
                 self._questions.popitem(last=False)
 
     def discard(self, messages: Sequence[ChatMessage]) -> None:
-        """Note that the question of these messages is asked without tools."""
-        if self._questions:
+        """Note that the question of these messages is asked without tools, unless they ask for the final answer."""
+        if self._questions and not _ask_for_final_answer(messages):
             with _lock:
                 self._questions.pop(_digest(messages), None)
+
+
+def _ask_for_final_answer(messages: Sequence[ChatMessage]) -> bool:
+    return any(
+        message.role == MessageRole.SYSTEM and (message.content or "").startswith(_LAST_REQUEST) for message in messages
+    )
 
 
 def _digest(messages: Sequence[ChatMessage]) -> bytes:

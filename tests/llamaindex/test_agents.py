@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from routellm_core import routing
 from routellm_core.errors import NoCandidateError, RoutingError
 from routellm_llamaindex import RoutedLLM
+from routellm_llamaindex.loops import ToolLoops
 from support.llamaindex_models import BlockToolLLM, PlainLLM, ToolLLM
 from support.routers import KeywordRouter
 
@@ -284,6 +285,18 @@ async def test_a_copied_agent_model_still_knows_its_loops(make_pair) -> None:
         assert llm.decide(final).choice == "strong"
         assert llm.decide(user("an easy product")).choice == "weak"
         assert llm.decide(final).choice == "strong", "deciding alone changes nothing"
+
+
+def test_of_very_many_loops_the_oldest_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("routellm_llamaindex.loops._MAX_QUESTIONS", 2)
+    loops = ToolLoops()
+    for text in ("one", "two", "one", "three"):
+        loops.add(user(text))
+    final = ChatMessage(role=MessageRole.SYSTEM, content=FINAL)
+    assert [loops.end_with([*user(text), final]) for text in ("one", "two", "three")] == [True, False, True]
+    loops.discard(user("one"))
+    assert not loops.end_with([*user("one"), final])
+    assert not loops.end_with(user("three"))
 
 
 async def test_the_output_cls_of_a_loop_goes_to_the_model_that_called_the_tools(make_pair) -> None:

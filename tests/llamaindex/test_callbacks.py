@@ -7,6 +7,8 @@ import pytest
 from llama_index.core import Settings, SummaryIndex
 from llama_index.core.base.llms.types import ChatMessage, MessageRole
 from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
+from llama_index.core.instrumentation import get_dispatcher
+from llama_index.core.instrumentation.event_handlers import BaseEventHandler
 from llama_index.core.instrumentation.events.llm import (
     LLMChatEndEvent,
     LLMChatInProgressEvent,
@@ -258,6 +260,29 @@ def test_event_says_what_was_decided_before_the_model_is_called(pair, events) ->
     assert (dumped["class_name"], dumped["decision"]["choice"]) == ("RoutingDecisionEvent", "weak")
     assert "easy" not in event.model_dump_json()
     assert kinds.count(LLMPredictStartEvent) == 1
+
+
+def test_no_event_is_made_where_nobody_listens(pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Any] = []
+    monkeypatch.setattr("routellm_llamaindex.events.RoutingDecisionEvent", lambda **fields: made.append(fields))
+    pair.llm.complete("easy")
+    assert made == []
+
+
+def test_a_handler_of_this_package_alone_hears_the_event(pair) -> None:
+    heard: list[Any] = []
+
+    class Collect(BaseEventHandler):
+        def handle(self, event: Any, **kwargs: Any) -> None:
+            heard.append(event)
+
+    dispatcher = get_dispatcher("routellm_llamaindex.events")
+    dispatcher.add_event_handler(Collect())
+    try:
+        pair.llm.complete("easy")
+    finally:
+        dispatcher.event_handlers.clear()
+    assert [event.model_name for event in heard] == ["small"]
 
 
 def test_emit_events_can_be_switched_off(make_pair, events) -> None:
