@@ -8,6 +8,7 @@ import typer
 from routellm_core._version import __version__
 from routellm_core.cli.benchmark import benchmark
 from routellm_core.cli.calibrate import calibrate
+from routellm_core.cli.data import data
 from routellm_core.cli.estimate import estimate
 from routellm_core.cli.evaluate import evaluate
 from routellm_core.cli.score import score
@@ -25,6 +26,7 @@ app = typer.Typer(
 app.command()(score)
 app.command()(calibrate)
 app.command()(estimate)
+app.add_typer(data)
 app.command()(evaluate)
 app.add_typer(benchmark)
 

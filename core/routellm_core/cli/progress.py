@@ -5,8 +5,8 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def progress_bar(description: str) -> Iterator[Callable[[int, int], None]]:
-    """Draw a bar that goes when the block ends; tell it how much is done, and of how much.
+def progress_bar(description: str) -> Iterator[Callable[[int, int | None], None]]:
+    """Draw a bar that goes when the block ends; tell it how much is done, and of how much if that is known.
 
     Args:
         description: What stands before the bar.

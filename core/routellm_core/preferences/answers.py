@@ -63,10 +63,7 @@ def read_answers(
     required = (prompt_field, reference_field) if need_reference else (prompt_field,)
     for batch in Table(source, token=token).batches():
         for name in required:
-            if name not in batch.columns:
-                raise MissingColumnError(
-                    f"{batch.origin} has no column {name!r}; it has {', '.join(map(repr, batch.columns))}"
-                )
+            batch.require(name)
         models = [name for name in batch.columns if name.startswith(_PREFIX)]
         if not models and not set(_PAIR) <= set(batch.columns):
             raise MissingColumnError(

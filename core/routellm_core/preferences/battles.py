@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 Winner = Literal["model_a", "model_b", "tie"]
 Source = Literal["human", "judge", "gold"]
 SOURCES: tuple[Source, ...] = get_args(Source)
+BATTLE_COLUMNS = ("prompt", "model_a", "model_b", "winner", "source")
 
 _OUTCOMES = {"model_a": 1.0, "model_b": 0.0, "tie": 0.5, "tie (bothbad)": 0.5}
 _WINNERS: dict[float, Winner] = {1.0: "model_a", 0.0: "model_b", 0.5: "tie"}
@@ -314,14 +315,22 @@ def write_battles(dataset: PreferenceDataset, path: str | os.PathLike[str]) -> P
         dataset: The battles.
         path: The file; an existing one is replaced.
     """
+    names = BATTLE_COLUMNS if dataset.weight is None else (*BATTLE_COLUMNS, "weight")
+    return write_table(battle_rows(dataset), path, columns=names)
+
+
+def battle_rows(dataset: PreferenceDataset) -> Iterator[dict[str, Any]]:
+    """Go through the rows of a table that `read_battles` reads."""
     weights = [None] * len(dataset) if dataset.weight is None else dataset.weight.tolist()
-    rows = (
-        {"prompt": b.prompt, "model_a": b.model_a, "model_b": b.model_b, "winner": b.winner, "source": b.source}
-        | ({} if weight is None else {"weight": weight})
-        for b, weight in zip(dataset, weights, strict=True)
-    )
-    names = ["prompt", "model_a", "model_b", "winner", "source"] + ([] if dataset.weight is None else ["weight"])
-    return write_table(rows, path, columns=names)
+    for battle, weight in zip(dataset, weights, strict=True):
+        values = (battle.prompt, battle.model_a, battle.model_b, battle.winner, battle.source)
+        row: dict[str, Any] = dict(zip(BATTLE_COLUMNS, values, strict=True))
+        yield row if weight is None else {**row, "weight": weight}
+
+
+def prompt_reader(columns: Sequence[str], prompt_field: str = "prompt") -> Callable[[Batch], list[str]]:
+    """Return how to read the prompts of a table with these columns, whatever its layout."""
+    return _layout(columns, prompt_field).prompts
 
 
 class _Collector:
@@ -430,11 +439,11 @@ def _layout(columns: Sequence[str], prompt_field: str) -> _Layout:
 
 
 def _turns(batch: Batch, field: str) -> list[str]:
-    return [first_user_turn(value, batch.where(i)) for i, value in enumerate(batch.columns[field])]
+    return [first_user_turn(value, batch.where(i)) for i, value in enumerate(batch.require(field))]
 
 
 def _listed_turns(batch: Batch, field: str) -> list[str]:
-    values = enumerate(batch.columns[field])
+    values = enumerate(batch.require(field))
     return [first_user_turn(turns_from_json(value, batch.where(i)), batch.where(i)) for i, value in values]
 
 

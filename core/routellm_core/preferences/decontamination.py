@@ -59,6 +59,7 @@ class EvaluationPrompts:
         for row, prompt in enumerate(prompts):
             self._texts.setdefault(normalise_text(prompt), row)
         self._embedder: Embedder | None = None if embedder is None else as_embedder(embedder)
+        self.embedder_id = None if self._embedder is None else self._embedder.id
         self._vectors = None if self._embedder is None else self._embedder.embed(list(prompts))
 
     def find(self, prompts: Sequence[str]) -> list[Contamination]:

@@ -1,5 +1,6 @@
 """What is left out of preference data before training; each filter says how much it dropped."""
 
+import hashlib
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
@@ -76,19 +77,27 @@ def keep_languages(
     return _by_prompt(dataset, reasons, f"prompts in other languages than {', '.join(sorted(languages))}")
 
 
-def drop_duplicates(dataset: PreferenceDataset) -> Filtered:
+def drop_duplicates(dataset: PreferenceDataset, *, seen: set[bytes] | None = None) -> Filtered:
     """Leave out battles that repeat an earlier one: same prompt after `normalise_text`, same two models, winner and source.
 
     Votes on one prompt that disagree all stay.
+
+    Args:
+        dataset: Battles.
+        seen: What earlier parts of a larger set held, 16 bytes a battle; those of this part are added. None means nothing.
     """
-    keys: dict[str, int] = {}
-    same = np.array([keys.setdefault(normalise_text(prompt), len(keys)) for prompt in dataset.prompts], np.int64)
-    swapped = dataset.model_a > dataset.model_b
-    first, second = np.minimum(dataset.model_a, dataset.model_b), np.maximum(dataset.model_a, dataset.model_b)
-    outcome = np.where(swapped, 1.0 - dataset.outcome, dataset.outcome)
-    rows = np.stack([same[dataset.prompt_index], first, second, (outcome * 2).astype(np.int64), dataset.source], axis=1)
+    known: set[bytes] = set() if seen is None else seen
+    texts = [normalise_text(prompt).encode("utf-8", "surrogatepass") for prompt in dataset.prompts]
+    swap = dataset.model_a > dataset.model_b
+    first, second = np.where(swap, [dataset.model_b, dataset.model_a], [dataset.model_a, dataset.model_b])
+    outcome = np.where(swap, 1.0 - dataset.outcome, dataset.outcome)
+    columns = (dataset.prompt_index, first, second, outcome, dataset.source)
     kept = np.zeros(len(dataset), np.bool_)
-    kept[np.unique(rows, axis=0, return_index=True)[1]] = True
+    for row, (p, a, b, y, s) in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
+        battle = "\0".join((dataset.models[a], dataset.models[b], str(y), str(s), "")).encode("utf-8", "surrogatepass")
+        digest = hashlib.blake2b(battle + texts[p], digest_size=16).digest()
+        kept[row] = digest not in known
+        known.add(digest)
     return _filtered(dataset, kept, "battles that repeat an earlier one", {"duplicate": int((~kept).sum())})
 
 

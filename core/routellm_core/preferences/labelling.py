@@ -4,7 +4,8 @@ The rows stream: what is in memory is a few of them, and one short entry for eve
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +13,7 @@ from typing import Any, Literal
 from routellm_core.errors import ConfigurationError
 from routellm_core.preferences.answers import AnswerRow, read_answers
 from routellm_core.preferences.asking import Progress, ask_all
+from routellm_core.preferences.battles import BATTLE_COLUMNS
 from routellm_core.preferences.golden import GRADERS
 from routellm_core.preferences.journal import Journal
 from routellm_core.preferences.judge import (
@@ -28,7 +30,6 @@ from routellm_core.pricing import Price
 JudgeMethod = Literal["score", "pairwise"]
 
 _CHARACTERS_PER_TOKEN = 4.0
-_BATTLE_COLUMNS = ["prompt", "model_a", "model_b", "winner", "source"]
 _LISTED = 20
 
 
@@ -97,6 +98,7 @@ def label_by_reference(
     grader: str,
     prompt_field: str = "prompt",
     reference_field: str = "reference",
+    dry_run: bool = False,
 ) -> LabelReport:
     """Grade the answers of a table against its references and write a table of outcomes, a row for every row.
 
@@ -107,6 +109,7 @@ def label_by_reference(
         grader: One of `GRADERS`.
         prompt_field: The column of the prompt.
         reference_field: The column of the reference.
+        dry_run: Grade and report, and write nothing.
 
     Raises:
         ConfigurationError: If a table cannot be read or written, or a reference cannot be read; names the row.
@@ -128,7 +131,10 @@ def label_by_reference(
             yield _outcome_row(row, {m: None if s is None else float(s) for m, s in scores.items()}, report)
 
     columns = _outcome_columns(read_answers(source, prompt_field=prompt_field, reference_field=reference_field))
-    write_table(rows(), out, columns=columns)
+    if dry_run:
+        deque(rows(), maxlen=0)
+    else:
+        write_table(rows(), out, columns=columns)
     return report
 
 
@@ -212,7 +218,7 @@ def label_by_judge(
     if concurrency < 1:
         raise ConfigurationError(f"concurrency must be 1 or more, not {concurrency!r}")
     report = LabelReport()
-    columns = _BATTLE_COLUMNS
+    columns: Sequence[str] = BATTLE_COLUMNS
     if method == "score":
         columns = _outcome_columns(_read(source, method, prompt_field, reference_field))
     with Journal(journal_path(out) if journal is None else journal) as verdicts:

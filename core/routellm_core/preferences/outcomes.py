@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from routellm_core.errors import ConfigurationError, UnknownModelError
 from routellm_core.preferences.battles import SOURCES, PreferenceDataset, Source
 from routellm_core.preferences.normalise import first_user_turn
-from routellm_core.preferences.tables import Batch, MissingColumnError, Table, as_float, write_table
+from routellm_core.preferences.tables import Batch, Table, as_float, write_table
 
 _PER_MODEL = ("cost_usd", "tokens_in", "tokens_out")
 _GROUPS = ("task", "group")
@@ -254,17 +254,10 @@ class _Reader:
         self._parts: dict[tuple[str, str], list[tuple[int, Any]]] = {}
 
     def add(self, batch: Batch) -> None:
-        if self._prompt_field not in batch.columns:
-            raise MissingColumnError(
-                f"{batch.origin} has no column {self._prompt_field!r}; it has {', '.join(map(repr, batch.columns))}"
-            )
-        prompts = batch.columns[self._prompt_field]
+        prompts = batch.require(self._prompt_field)
         self._prompts += [first_user_turn(value, batch.where(i)) for i, value in enumerate(prompts)]
         for column in self._score_columns or ():
-            if column not in batch.columns:
-                raise MissingColumnError(
-                    f"{batch.origin} has no column {column!r}; it has {', '.join(map(repr, batch.columns))}"
-                )
+            batch.require(column)
         for column, values in batch.columns.items():
             if column == self._prompt_field:
                 continue

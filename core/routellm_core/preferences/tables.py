@@ -49,6 +49,16 @@ class Batch:
         """Name a row of this batch for an error message."""
         return f"{self.origin}, {self.unit} {self.numbers[index]}"
 
+    def require(self, column: str) -> Sequence[Any]:
+        """Return a column that must be there.
+
+        Raises:
+            MissingColumnError: If it is not; lists those that are.
+        """
+        if column not in self.columns:
+            raise MissingColumnError(f"{self.origin} has no column {column!r}; it has {_listed(self.columns)}")
+        return self.columns[column]
+
     def texts(self, column: str) -> list[str]:
         """Return a column that must hold text in every row.
 
@@ -193,9 +203,7 @@ class Table:
                     raise ConfigurationError(f"{where} is no JSON object")
                 for name in needed or ():
                     if name not in row:
-                        raise MissingColumnError(
-                            f"{where} has no field {name!r}; it has {', '.join(map(repr, row)) or 'none'}"
-                        )
+                        raise MissingColumnError(f"{where} has no field {name!r}; it has {_listed(row)}")
                 yield number, row
 
     def _parquet_batches(self, needed: tuple[str, ...] | None, extra: tuple[str, ...], size: int) -> Iterator[Batch]:
@@ -214,7 +222,7 @@ class Table:
     def _require(self, needed: Iterable[str], there: Sequence[str]) -> None:
         for name in needed:
             if name not in there:
-                has = f"it has {', '.join(map(repr, there))}" if there else "it is empty"
+                has = f"it has {_listed(there)}" if there else "it is empty"
                 raise MissingColumnError(f"{self.origin} has no column {name!r}; {has}")
 
     @contextmanager
@@ -276,6 +284,12 @@ def write_table(rows: Iterable[Mapping[str, Any]], path: str | os.PathLike[str],
         partial.replace(target)
     except OSError as error:
         raise ConfigurationError(f"{str(path)!r} cannot be written: {error.strerror or error}") from error
+    except (ValueError, TypeError) as error:
+        if type(error).__module__.partition(".")[0] != "pyarrow":
+            raise
+        raise ConfigurationError(
+            f"{str(path)!r}: a column holds values of several kinds, which .parquet cannot have: {error}; write .jsonl"
+        ) from error
     finally:
         partial.unlink(missing_ok=True)
     return target
@@ -318,6 +332,10 @@ def _write_parquet(rows: Iterable[Mapping[str, Any]], path: Path, columns: Seque
     finally:
         if writer is not None:
             writer.close()
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(map(repr, names)) or "none"
 
 
 def _encodable(value: Any) -> Any:
