@@ -96,9 +96,35 @@ class BattleSplit:
             "validation prompts": len(self.validation.prompts),
         }
 
-    def baseline(self) -> Array:
-        """Return what Bradley-Terry says of the validation battles, shape (n,)."""
-        return prompt_blind_rates(self.training, self.validation)
+    def held_out(self) -> "HeldOut":
+        """Return the validation battles with what Bradley-Terry says of them."""
+        part = self.validation
+        return HeldOut(
+            outcome=part.outcome,
+            baseline=prompt_blind_rates(self.training, part),
+            prompt_index=part.prompt_index,
+            weight=part.weight,
+            pair=pair_outcomes(part, self.strong, self.weak),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """What a router is measured on: n outcomes in [0, 1], and what can be said of them without their prompts.
+
+    Attributes:
+        outcome: Shape (n,); a tie is 0.5.
+        baseline: What the best that knows no prompt predicts, shape (n,).
+        prompt_index: Which prompt each belongs to, shape (n,).
+        weight: Shape (n,); None weighs all alike.
+        pair: The scores of the reference pair, (strong, weak), on these prompts; None if there are none.
+    """
+
+    outcome: Array
+    baseline: Array
+    prompt_index: NDArray[np.int64]
+    weight: Array | None
+    pair: OutcomeTable | None
 
 
 def reference_pair(dataset: PreferenceDataset, strong: str | None, weak: str | None) -> tuple[str, str]:
@@ -203,55 +229,49 @@ def pair_figures(table: OutcomeTable, strong_win_rates: Array) -> dict[str, Any]
 
 def finish(
     router: RouterT,
-    split: BattleSplit,
+    held_out: HeldOut,
     *,
     rates: Array,
     strong_win_rates: Mapping[str, float],
+    counts: Mapping[str, int],
     config: Mapping[str, Any],
     seed: int,
     history: Sequence[LossPoint],
     best_step: int,
     seconds: float,
 ) -> tuple[RouterT, TrainingReport]:
-    """Measure a trained router on the part held out; return it with thresholds and a filled card, and the report.
+    """Measure a trained router on what was held out; return it with thresholds and a filled card, and the report.
 
     Args:
         router: What was trained.
-        split: What it was trained and is measured on.
-        rates: How likely model_a wins each validation battle, shape (n,).
-        strong_win_rates: The router's strong win rate on every validation prompt, by prompt.
+        held_out: What it is measured on.
+        rates: What it predicts of each outcome, shape (n,).
+        strong_win_rates: Its strong win rate on every prompt held out, by prompt.
+        counts: The sizes of the data.
         config: The settings, as plain JSON.
         seed: What was drawn from.
         history: The losses over time.
         best_step: The step the router was taken from.
         seconds: How long it took.
     """
-    held_out = split.validation
-    baseline = split.baseline()
-    gain = paired_gain(
-        log_losses(held_out.outcome, rates),
-        log_losses(held_out.outcome, baseline),
-        held_out.prompt_index,
-        weight=held_out.weight,
-    )
+    outcome, baseline, weight = held_out.outcome, held_out.baseline, held_out.weight
+    gain = paired_gain(log_losses(outcome, rates), log_losses(outcome, baseline), held_out.prompt_index, weight=weight)
     metrics: dict[str, Any] = {"log loss gained over it": gain.to_dict()}
-    table = pair_outcomes(held_out, split.strong, split.weak)
-    if table is not None:
-        metrics["reference pair"] = pair_figures(
-            table, np.array([strong_win_rates[prompt] for prompt in table.prompts])
-        )
+    if held_out.pair is not None:
+        win_rates = np.array([strong_win_rates[prompt] for prompt in held_out.pair.prompts])
+        metrics["reference pair"] = pair_figures(held_out.pair, win_rates)
     report = TrainingReport(
         router=router.name,
         config=config,
         seed=seed,
-        counts=split.counts(),
+        counts=counts,
         history=tuple(history),
-        baseline_loss=log_loss(held_out.outcome, baseline, held_out.weight),
-        validation_loss=log_loss(held_out.outcome, rates, held_out.weight),
+        baseline_loss=log_loss(outcome, baseline, weight),
+        validation_loss=log_loss(outcome, rates, weight),
         best_step=best_step,
         seconds=seconds,
         metrics=metrics,
-        calibration=calibration_table(held_out.outcome, rates),
+        calibration=calibration_table(outcome, rates),
     )
     thresholds = ThresholdTable.from_win_rates(
         list(strong_win_rates.values()), source=f"{len(strong_win_rates)} prompts held out in training"

@@ -190,9 +190,10 @@ def train_matrix_factorization(
     win_rates = router.strong_win_rates_from_embeddings(prompts_held_out)
     return finish(
         router,
-        split,
+        split.held_out(),
         rates=sigmoid(qualities[each, held_out.a] - qualities[each, held_out.b]),
         strong_win_rates=dict(zip(split.validation.prompts, win_rates.tolist(), strict=True)),
+        counts=split.counts(),
         config=asdict(config),
         seed=config.seed,
         history=descent.history,
