@@ -3,9 +3,10 @@
     python benchmarks/latency.py [--calls 2000] [--out docs/benchmarks/latency.md]
 
 Every call has a prompt of its own, so that no score comes from the cache. The inner models answer at once, so that what
-is left is the adapter. Overhead = routed call - bare inner call - decision, each the median over the calls of one run;
-the table shows the median of five runs with the smallest and the largest. Exit code 1 if a target is missed by more
-than half (a slow machine is no regression).
+is left is the adapter. Overhead = routed call - bare inner call - decision, the median over the prompts of one run; the
+three take turns prompt by prompt, so that a machine that changes its pace changes it for all. The table shows the median
+of five runs with the smallest and the largest. Exit code 1 if a target is missed by more than half (a slow machine is no
+regression).
 """
 
 import argparse
@@ -65,14 +66,22 @@ def prompts(n: int, characters: int) -> list[str]:
 
 def timed(call: Callable[[str], object], texts: Sequence[str]) -> list[float]:
     """Return how long each call took, in milliseconds."""
+    return [times[0] for times in timed_in_turn((call,), texts)]
+
+
+def timed_in_turn(calls: Sequence[Callable[[str], object]], texts: Sequence[str]) -> list[list[float]]:
+    """Return how long each of several calls took for each text, in milliseconds; they take turns text by text."""
     for text in prompts(20, 50):
-        call(text)
+        for call in calls:
+            call(text)
     gc.collect()
-    times = []
+    times: list[list[float]] = []
     for text in texts:
-        start = time.perf_counter()
-        call(text)
-        times.append((time.perf_counter() - start) * 1000)
+        times.append([])
+        for call in calls:
+            start = time.perf_counter()
+            call(text)
+            times[-1].append((time.perf_counter() - start) * 1000)
     return times
 
 
@@ -121,8 +130,8 @@ def overhead(
 ) -> list[tuple[str, str, str]]:
     differences = []
     for _ in range(RUNS):
-        texts = prompts(calls, 200)
-        differences.append(p50(timed(routed, texts)) - p50(timed(bare, texts)) - p50(timed(engine().decide, texts)))
+        times = timed_in_turn((routed, bare, engine().decide), prompts(calls, 200))
+        differences.append(p50([whole - inner - decision for whole, inner, decision in times]))
     return [(f"{name}, overhead beyond inner call and decision, p50 ms", spread(differences), "0.5")]
 
 
