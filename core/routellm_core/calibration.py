@@ -168,10 +168,10 @@ def strong_fraction_interval(
         raise CalibrationError(f"n_fresh must be a number of calls, 1 or more, or infinity, not {n_fresh!r}")
     count = None if math.isinf(fresh) else int(fresh)
     above = int(np.count_nonzero(values >= threshold))
-    # Where the threshold is not one value of its own, the share of further calls is between those of two ranks.
-    below = above if np.count_nonzero(values == threshold) == 1 else above + 1
-    low, _ = exceedance_interval(above, values.size, count, confidence)
-    _, high = exceedance_interval(below, values.size, count, confidence)
+    low, high = exceedance_interval(above, values.size, count, confidence)
+    if np.count_nonzero(values == threshold) != 1:
+        # The threshold is not one value of its own: the share of further calls is between those of two ranks.
+        _, high = exceedance_interval(above + 1, values.size, count, confidence)
     return low, high
 
 

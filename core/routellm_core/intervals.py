@@ -70,7 +70,7 @@ def _beta(a: float, b: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]
     """Return a fine grid over the beta distribution and the chance of each of its cells."""
     mean = a / (a + b)
     reach = 12 * math.sqrt(mean * (1 - mean) / (a + b + 1)) + 12 / (a + b)
-    edges = np.linspace(max(0.0, mean - reach), min(1.0, mean + reach), 40_001)
+    edges = np.linspace(max(0.0, mean - reach), min(1.0, mean + reach), 20_001)
     points = (edges[1:] + edges[:-1]) / 2
     return points, _normalised((a - 1) * np.log(points) + (b - 1) * np.log1p(-points))
 

@@ -1,9 +1,11 @@
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routellm_core import ThresholdTable, calibrate_threshold
+from routellm_core import ThresholdTable, calibrate_threshold, load_router
 from routellm_core.errors import CalibrationError, InvalidThresholdError
 from routellm_core.intervals import wilson_interval
 
@@ -44,6 +46,7 @@ def test_a_constant_router_is_reported():
 
 def test_few_prompts_are_reported():
     assert "only 4 prompts" in calibrate_threshold([0.1, 0.2, 0.3, 0.4], 0.5).warnings[-1]
+    assert calibrate_threshold(np.linspace(0, 1, 1000), 0.5).warnings == ()
 
 
 @pytest.mark.parametrize("bad", [[], [[0.1]], [0.1, float("nan")], [0.1, 1.5], [-0.1]])
@@ -69,11 +72,82 @@ def test_the_interval_covers_the_share_on_fresh_prompts():
     rng = np.random.default_rng(0)
     covered = 0
     for _ in range(300):
-        found = calibrate_threshold(rng.beta(2, 5, 400), 0.3)
-        fresh = np.mean(rng.beta(2, 5, 20_000) >= found.threshold)
+        found = calibrate_threshold(rng.beta(2, 5, 400), 0.3, n_fresh=4000)
+        fresh = np.mean(rng.beta(2, 5, 4000) >= found.threshold)
         covered += found.interval[0] <= fresh <= found.interval[1]
     # 95% of 300, less three standard errors of a binomial.
     assert covered >= 300 * 0.95 - 3 * np.sqrt(300 * 0.95 * 0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("n", "n_fresh", "fraction", "decimals"),
+    [
+        (500, None, 0.3, None),
+        (2000, None, 0.5, None),
+        (300, 3000, 0.2, None),
+        (3000, 500, 0.7, None),
+        (1000, math.inf, 0.1, None),
+        (1000, None, 0.3, 3),  # with equal win rates
+    ],
+)
+def test_the_realised_share_keeps_the_promise(n, n_fresh, fraction, decimals):
+    """On 4,000 independent repeats the share on fresh traffic is in the interval as often as it says."""
+    rng = np.random.default_rng(20261122)  # fixed before the first run
+    repeats, covered = 4000, 0
+    size = n if n_fresh is None else 200_000 if math.isinf(n_fresh) else n_fresh
+
+    def draw(k):
+        rates = rng.beta(2, 5, k)
+        return rates if decimals is None else rates.round(decimals)
+
+    for _ in range(repeats):
+        found = calibrate_threshold(draw(n), fraction, n_fresh=n_fresh)
+        if n_fresh == math.inf:
+            # The share in the long run follows from the distribution function of beta(2, 5), which is a polynomial.
+            x = found.threshold
+            share = 1 - sum(math.comb(6, k) * x**k * (1 - x) ** (6 - k) for k in range(2, 7))
+        else:
+            share = np.mean(draw(size) >= found.threshold)
+        covered += found.interval[0] - 1e-12 <= share <= found.interval[1] + 1e-12
+    assert abs(covered / repeats - 0.95) <= 3 * math.sqrt(0.95 * 0.05 / repeats)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fraction", [0.1, 0.3, 0.5])
+def test_the_promise_holds_on_a_real_benchmark(outcome_data, fraction):
+    """Of 200 halves of MMLU that the default router is calibrated on, the others agree in 90 to 99%."""
+    pq = pytest.importorskip("pyarrow.parquet", reason="extra eval is not installed")
+    prompts = pq.read_table(outcome_data / "routellm_mmlu.parquet", columns=["prompt"]).column(0).to_pylist()
+    rates = load_router("default").strong_win_rates(prompts)
+    rng = np.random.default_rng(20261122)  # fixed before the first run
+    covered = 0
+    for _ in range(200):
+        here, there = np.array_split(rng.permutation(rates), 2)
+        low, high = calibrate_threshold(here, fraction, n_fresh=there.size).interval
+        covered += low <= np.mean(there >= calibrate_threshold(here, fraction).threshold) <= high
+    assert 0.90 <= covered / 200 <= 0.99
+
+
+@given(win_rates, fractions, st.sampled_from([1, 7, 1000, math.inf]))
+def test_the_interval_is_one_of_shares(rates, fraction, n_fresh):
+    low, high = calibrate_threshold(rates, fraction, n_fresh=n_fresh).interval
+    assert 0 <= low <= high <= 1
+
+
+def test_a_larger_sample_on_either_side_narrows_the_interval():
+    def width(n, n_fresh):
+        low, high = calibrate_threshold(np.linspace(0, 0.99, n), 0.3, n_fresh=n_fresh).interval
+        return high - low
+
+    assert width(1000, None) == width(1000, 1000) > width(1000, 10_000) > width(1000, 300_000) > width(1000, math.inf)
+    assert width(100, 1000) > width(1000, 1000) > width(10_000, 1000)
+
+
+@pytest.mark.parametrize("bad", [0, -1, 0.5, "many", float("nan"), True])
+def test_bad_sizes_of_fresh_traffic_are_refused(bad):
+    with pytest.raises(CalibrationError, match="n_fresh"):
+        calibrate_threshold([0.1, 0.2], 0.5, n_fresh=bad)
 
 
 @given(win_rates, st.integers(0, 100))

@@ -1,6 +1,5 @@
 """`routellm score`, as a user runs it: in a process of its own, or through its entry point."""
 
-import io
 import json
 import os
 import subprocess
@@ -11,32 +10,11 @@ from pathlib import Path
 import pytest
 
 from routellm_core import PoolRouter, __version__, load_router
-from routellm_core.cli import main
 from routellm_core.routers.random import RandomRouter
 
 score = import_module("routellm_core.cli.score")  # the package has a function of this name
 
 PROMPTS = ["What is the capital of France?", "Prove that there are infinitely many primes.", "Hi! Ünïcödé 日本 😀"]
-
-
-@pytest.fixture
-def routellm(monkeypatch, capsys):
-    """Run the command line in this process; returns exit code, standard output and standard error."""
-
-    def run(*arguments: str, stdin: str | bytes = ""):
-        data = stdin.encode() if isinstance(stdin, str) else stdin
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data), encoding="utf-8"))
-        monkeypatch.setattr(sys, "argv", ["routellm", *arguments])
-        monkeypatch.setenv("COLUMNS", "200")
-        try:
-            main()
-            code = 0
-        except SystemExit as ended:
-            code = ended.code or 0
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
 
 
 def rows(out: str) -> list[dict]:
