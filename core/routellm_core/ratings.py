@@ -17,6 +17,7 @@ RIDGE = 1e-9
 _MAX_ITERATIONS = 200
 _STEP_TOLERANCE = 1e-11
 _LARGEST_STEP = 4.0
+_SAFE_STEP = 0.25
 
 
 def pair_statistics(
@@ -131,9 +132,12 @@ def _newton(wins: NDArray[np.float64], ridge: float) -> NDArray[np.float64]:
         hessian[:, range(k), range(k)] += information.sum(axis=2)
         step = np.linalg.solve(hessian, gradient[:, :, None])[:, :, 0]
         largest = np.abs(step).max(axis=1)
-        # A full step from far away can overshoot; near the optimum it is always taken.
+        # A step from far away can overshoot. A small one cannot: it changes no curvature by more than a factor of e^0.5.
         step *= np.minimum(1.0, _LARGEST_STEP / np.maximum(largest, 1e-300))[:, None]
-        strengths[active] = _descended(theta, step, wins[active], ridge)
+        far = np.flatnonzero(largest > _SAFE_STEP)
+        moved = theta + step
+        moved[far] = _descended(theta[far], step[far], wins[active[far]], ridge)
+        strengths[active] = moved
         active = active[largest > _STEP_TOLERANCE * (1.0 + np.abs(theta).max(axis=1))]
     return np.asarray(strengths - strengths.mean(axis=1, keepdims=True))
 

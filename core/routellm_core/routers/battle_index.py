@@ -74,23 +74,15 @@ class BattleIndex:
             self._exponents = self._log_gamma / _positive(self.nearest)
         self._n_tiers = n_tiers
         self._n_players = n_tiers + (same_tier == "routellm")
-        self._rows, self._cells, self._weights = self._by_cell(rows, tier_a, tier_b, outcome, weights, same_tier)
-
-    def _by_cell(
-        self,
-        rows: NDArray[np.integer[Any]],
-        tier_a: NDArray[np.integer[Any]],
-        tier_b: NDArray[np.integer[Any]],
-        outcome: NDArray[np.float64],
-        weights: NDArray[np.float64] | None,
-        same_tier: SameTier,
-    ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64] | None]:
-        """Return row, cell and weight of the battles that count; a cell is a pair of players and an outcome."""
         within = tier_a == tier_b
-        first = np.where(within, self._n_tiers, tier_a).astype(np.intp)
-        cells = (first * self._n_players + tier_b) * 3 + np.rint(2 * outcome).astype(np.intp)
-        kept = np.flatnonzero(~within) if same_tier == "drop" else np.arange(len(cells))
-        return rows[kept].astype(np.intp), cells[kept], None if weights is None else weights[kept]
+        kept = np.flatnonzero(~within) if same_tier == "drop" else np.arange(len(within))
+        # A cell is a pair of players and an outcome; the battles of one cell stand together.
+        first = np.where(within, n_tiers, tier_a).astype(np.intp)
+        cells = ((first * self._n_players + tier_b) * 3 + np.rint(2 * outcome).astype(np.intp))[kept]
+        order = np.argsort(cells, kind="stable")
+        self._cells, self._starts = np.unique(cells[order], return_index=True)
+        self._rows = rows[kept][order].astype(np.intp)
+        self._weights = None if weights is None else weights[kept][order]
 
     def similarities(self, vectors: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         """Return S of every vector and training prompt, shape (b, u), times the logarithm of gamma."""
@@ -107,12 +99,14 @@ class BattleIndex:
         Each vector's are divided by the largest weight, which no fit notices.
         """
         players = self._n_players
-        sums = np.empty((len(vectors), players, players, 3))
-        for exponents, cells in zip(self.similarities(vectors), sums, strict=True):
-            exponents -= exponents.max()
-            weights = np.exp(exponents, out=exponents)[self._rows]
-            weights = weights if self._weights is None else weights * self._weights
-            cells[:] = np.bincount(self._cells, weights, minlength=cells.size).reshape(cells.shape)
+        sums = np.zeros((len(vectors), players, players, 3))
+        if self._cells.size:
+            by_cell = sums.reshape(len(vectors), -1)
+            for exponents, cells in zip(self.similarities(vectors), by_cell, strict=True):
+                exponents -= exponents.max()
+                weights = np.exp(exponents, out=exponents)[self._rows]
+                weights = weights if self._weights is None else weights * self._weights
+                cells[self._cells] = np.add.reduceat(weights, self._starts, dtype=np.float64)
         halves = 0.5 * sums[..., 1]
         return np.asarray(sums[..., 2] + halves + np.swapaxes(sums[..., 0] + halves, 1, 2))
 
