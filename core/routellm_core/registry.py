@@ -23,6 +23,11 @@ ROUTERS: dict[str, str] = {
     "sw_ranking": "routellm_core.routers.similarity_weighted:SimilarityWeightedRouter",
     "bert": "routellm_core.routers.bert:BertRouter",
     "causal_llm": "routellm_core.routers.causal_llm:CausalLLMRouter",
+    "knn": "routellm_core.routers.knn:KNNRouter",
+    "mlp": "routellm_core.routers.mlp:MLPRouter",
+    "cluster": "routellm_core.routers.cluster:ClusterRouter",
+    "multilabel": "routellm_core.routers.multilabel:MultilabelRouter",
+    "separate": "routellm_core.routers.separate:SeparateRouter",
 }
 """The routers of this library: name -> "module:class". A class is imported when its name is used."""
 

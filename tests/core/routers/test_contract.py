@@ -63,7 +63,8 @@ class TestSimilarityWeighted(RouterContract):
 def test_no_registered_router_is_left_out():
     tested = {TestDefault, TestRandom, TestLength, TestMatrixFactorization, TestSimilarityWeighted}
     with_torch = {"bert", "causal_llm"}  # test_bert.py and test_causal_llm.py
-    assert {test().make_router().name for test in tested} | with_torch == set(ROUTERS)
+    of_outcomes = {"knn", "mlp", "cluster", "multilabel", "separate"}  # test_outcome_routers.py
+    assert {test().make_router().name for test in tested} | with_torch | of_outcomes == set(ROUTERS)
 
 
 class _DependsOnTheBatch(ConstantRouter):
