@@ -127,6 +127,7 @@ def decile_points(x: Array, q: Array, n: int) -> tuple[Array, Array]:
         q: The qualities there.
         n: The number of prompts.
     """
+    # Rounded up with the noise of floating tenths: upstream's thresholds have it, and may so be a hair above a win rate.
     below = np.ceil(np.linspace(0.0, 1.0, 11) * (n - 1)).astype(np.int64)
     wanted = np.where(np.arange(11) < 10, n - below, 0)[::-1]
     at = np.stack([np.argmax(x * n > count - 0.5, axis=-1) for count in wanted], axis=-1)

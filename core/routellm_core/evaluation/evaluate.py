@@ -213,15 +213,16 @@ def usable_rows(
     excluded = {}
     keep = np.ones(len(table), dtype=np.bool_)
     for flag in exclude:
-        if flag in table.flags:
-            excluded[flag] = int((table.flags[flag] & keep).sum())
-            keep &= ~table.flags[flag]
+        if flag in table.flags and (marked := table.flags[flag] & keep).any():
+            excluded[flag] = int(marked.sum())
+            keep &= ~marked
     rows = table.select(keep)
     complete = rows.complete(models)
     if len(complete) < len(rows):
         excluded["without a score"] = len(rows) - len(complete)
     if not len(complete):
-        raise ConfigurationError(f"{table.name}: none of {len(table)} rows counts; left out: {excluded}")
+        reasons = ", ".join(f"{count} {why}" for why, count in excluded.items()) or "there is none"
+        raise ConfigurationError(f"{table.name}: none of {len(table)} rows counts; left out: {reasons}")
     return complete, excluded
 
 

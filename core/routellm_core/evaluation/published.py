@@ -124,8 +124,8 @@ def read_routerbench(path: PathLike, *, name: str | None = None) -> OutcomeTable
         for column in ("sample_id", "eval_name"):
             parts[column] += ["" if v is None else str(v) for v in batch.columns.get(column, [""] * len(batch))]
         for model in models:
-            parts[model] += batch.floats(model)
-            parts[f"{model}|cost"] += batch.floats(f"{model}|total_cost")
+            parts[model] += batch.floats(model).tolist()
+            parts[f"{model}|cost"] += batch.floats(f"{model}|total_cost").tolist()
     return OutcomeTable(
         prompts=tuple(prompts),
         models=tuple(models),

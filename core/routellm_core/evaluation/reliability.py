@@ -71,8 +71,8 @@ def reliability(
     """
     rates, weak, strong = as_columns(win_rates, weak_scores, strong_scores)
     outcome = (np.sign(strong - weak) + 1) / 2
-    edges = np.unique(np.quantile(rates, np.linspace(0, 1, n_bins + 1), method="inverted_cdf"))
-    where = np.searchsorted(edges[1:-1], rates, side="left")
+    highest = np.unique(np.quantile(rates, np.arange(1, n_bins + 1) / n_bins, method="inverted_cdf"))
+    where = np.searchsorted(highest, rates)  # the first bin whose highest win rate is not below this one
     bins = []
     for i in np.unique(where):
         inside = where == i
