@@ -211,8 +211,8 @@ def page(table: Sequence[Row]) -> str:
     machine = f"{platform.machine()} ({os.cpu_count()} cores), Python {platform.python_version()}"
     about = (
         f"`python benchmarks/similarity_weighted.py`, {datetime.now(UTC):%Y-%m-%d}, {machine}, {packages}. Medians, in brackets "
-        "the smallest and the largest run; vectors are given, so embedding is part of no time. A ratio to routellm 0.2.0 is of the "
-        "medians, in brackets of the least and the most favourable two runs."
+        "the smallest and the largest run; vectors are given, so embedding is part of no time. A ratio to routellm 0.2.0 is of "
+        "the medians, in brackets of the two worst and the two best runs."
     )
     lines = ["# Similarity-weighted ranking", "", about, "", "| what | measured | target |", "|---|---|---|"]
     return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in table), ""])
