@@ -12,6 +12,7 @@ from routellm_core.cli.data import data
 from routellm_core.cli.estimate import estimate
 from routellm_core.cli.evaluate import evaluate
 from routellm_core.cli.score import score
+from routellm_core.cli.train import train
 from routellm_core.errors import RouteLLMError
 
 app = typer.Typer(
@@ -27,6 +28,7 @@ app.command()(score)
 app.command()(calibrate)
 app.command()(estimate)
 app.add_typer(data)
+app.command()(train)
 app.command()(evaluate)
 app.add_typer(benchmark)
 

@@ -20,6 +20,9 @@ from routellm_core.training.report import LossPoint, TrainingReport
 
 Array = NDArray[np.float64]
 
+JOIN = " and "
+"""Between the names of several models that are learned as one."""
+
 _FOLDS = 5
 _ITERATIONS = 100
 _TOLERANCE = 1e-10
@@ -75,11 +78,11 @@ def train_default(
     config = config or DefaultConfig()
     chosen, begun = as_embedder(embedder), time.perf_counter()
     strong, weak = _sides(data, config)
-    rows = _pair_scores(data, strong, weak)
+    rows = pair_scores(data, strong, weak)
     if validation is None:
-        training, held_out = _split(rows, config)
+        training, held_out = split_outcomes(rows, fraction=config.validation_fraction, seed=config.seed)
     else:
-        training, held_out = rows, _pair_scores(validation, strong, weak)
+        training, held_out = rows, pair_scores(validation, strong, weak)
     features = default_features(chosen, training.prompts).astype(np.float64)
     keys = [normalise_text(prompt) for prompt in training.prompts]
     heads = fit_heads(features, training.scores[:, ::-1], keys, strengths=config.strengths, seed=config.seed)
@@ -87,8 +90,8 @@ def train_default(
         heads.weights,
         heads.intercepts,
         embedder=chosen,
-        reference_strong=" and ".join(strong),
-        reference_weak=" and ".join(weak),
+        reference_strong=JOIN.join(strong),
+        reference_weak=JOIN.join(weak),
     )
     win_rates = router.strong_win_rates(held_out.prompts)
     outcome = _shares(held_out)
@@ -136,8 +139,13 @@ def _sides(data: OutcomeTable | PreferenceDataset, config: DefaultConfig) -> tup
     return strong, weak
 
 
-def _pair_scores(data: OutcomeTable | PreferenceDataset, strong: Sequence[str], weak: Sequence[str]) -> OutcomeTable:
-    """Return the mean scores of the strong and of the weak models, prompts without a score left out."""
+def pair_scores(data: OutcomeTable | PreferenceDataset, strong: Sequence[str], weak: Sequence[str]) -> OutcomeTable:
+    """Return the mean scores of the strong and of the weak models, prompts without a score left out.
+
+    Raises:
+        ConfigurationError: If no prompt is left, or a score is not in [0, 1].
+        UnknownModelError: If a model is not in the data.
+    """
     if isinstance(data, PreferenceDataset):
         table = pair_outcomes(data, strong[0], weak[0])
         if table is None:
@@ -153,7 +161,7 @@ def _pair_scores(data: OutcomeTable | PreferenceDataset, strong: Sequence[str], 
             f"table {data.name!r}: scores go from {scores.min():g} to {scores.max():g}: scale them to [0, 1]"
         )
     return OutcomeTable(
-        prompts=complete.prompts, models=(" and ".join(strong), " and ".join(weak)), scores=scores, name="held out"
+        prompts=complete.prompts, models=(JOIN.join(strong), JOIN.join(weak)), scores=scores, name="held out"
     )
 
 
@@ -162,11 +170,22 @@ def _shares(table: OutcomeTable) -> Array:
     return np.asarray((1.0 + table.scores[:, 0] - table.scores[:, 1]) / 2.0)
 
 
-def _split(table: OutcomeTable, config: DefaultConfig) -> tuple[OutcomeTable, OutcomeTable]:
-    folds = _folds([normalise_text(prompt) for prompt in table.prompts], 1000, config.seed)
-    held_out = folds < max(1, round(1000 * config.validation_fraction))
-    if held_out.all() or not held_out.any():
-        raise ConfigurationError(f"{len(table)} prompts are too few to hold a part out")
+def split_outcomes(table: OutcomeTable, *, fraction: float, seed: int) -> tuple[OutcomeTable, OutcomeTable]:
+    """Return training and validation rows; prompts that are equal after `normalise_text` are never on both sides.
+
+    Args:
+        table: Outcomes.
+        fraction: The share of the distinct prompts that goes to validation, in (0, 1).
+        seed: Another seed, another split.
+
+    Raises:
+        ConfigurationError: If there are too few prompts.
+    """
+    keys = [normalise_text(prompt) for prompt in table.prompts]
+    distinct = len(set(keys))
+    if distinct < 2:
+        raise ConfigurationError(f"{distinct} distinct prompts are too few to hold a part out")
+    held_out = _folds(keys, distinct, seed) < min(max(round(distinct * fraction), 1), distinct - 1)
     return table.select(~held_out), table.select(held_out)
 
 

@@ -1,0 +1,27 @@
+"""The option --embedder."""
+
+from routellm_core.embedders.base import Embedder
+from routellm_core.errors import ConfigurationError
+
+
+def named_embedder(name: str) -> Embedder:
+    """Make the embedder of a name: default, openai:MODEL or sentence-transformers:MODEL.
+
+    Raises:
+        ConfigurationError: If it is none of these.
+        MissingDependencyError: If its extra is not installed.
+    """
+    kind, _, model = name.partition(":")
+    if name == "default":
+        from routellm_core.embedders.bundled import BundledEmbedder  # only what is asked for is imported
+
+        return BundledEmbedder()
+    if kind == "openai" and model:
+        from routellm_core.embedders.openai import OpenAIEmbedder  # as above
+
+        return OpenAIEmbedder(model)
+    if kind == "sentence-transformers" and model:
+        from routellm_core.embedders.sentence_transformers import SentenceTransformerEmbedder  # as above
+
+        return SentenceTransformerEmbedder(model)
+    raise ConfigurationError(f"--embedder {name!r} must be default, openai:MODEL or sentence-transformers:MODEL")
