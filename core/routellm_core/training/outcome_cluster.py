@@ -13,7 +13,7 @@ from routellm_core.errors import ConfigurationError
 from routellm_core.preferences.outcomes import OutcomeTable
 from routellm_core.routers.cluster import ClusterRouter
 from routellm_core.routers.outcome import Training
-from routellm_core.training.outcome_data import LabelConfig, OutcomeData
+from routellm_core.training.outcome_data import LabelConfig, OutcomeData, as_choices
 from routellm_core.training.outcome_search import Search
 from routellm_core.training.report import TrainingReport
 
@@ -33,7 +33,7 @@ class ClusterConfig(LabelConfig):
         confidence: Learn S3's confidence where the table has tasks.
     """
 
-    clusters: Sequence[int] = (8, 16, 32, 64)
+    clusters: int | Sequence[int] = (8, 16, 32, 64)
     smoothing: float = 4.0
     min_size: int = 10
     restarts: int = 3
@@ -42,7 +42,7 @@ class ClusterConfig(LabelConfig):
 
     def __post_init__(self) -> None:
         LabelConfig.__post_init__(self)
-        if not self.clusters or min(self.clusters) < 1 or self.min_size < 1 or self.restarts < 1:
+        if min(as_choices(self.clusters, "clusters")) < 1 or self.min_size < 1 or self.restarts < 1:
             raise ConfigurationError(
                 f"clusters, min_size and restarts must be 1 or more, not {self.clusters!r}, {self.min_size!r}, {self.restarts!r}"
             )
@@ -68,7 +68,7 @@ def train_cluster(
         if embedder not in get_args(Literal["tfidf"]):
             raise ConfigurationError(f"embedder must be an embedder or 'tfidf', not {embedder!r}")
         embedder = TfidfEmbedder.fit(table.prompts)
-    sizes = list(config.clusters)
+    sizes = as_choices(config.clusters, "clusters")
 
     def fit(data: OutcomeData, k: int, training: Training | None) -> ClusterRouter:
         centroids, counts, accuracies = cluster_outcomes(data.embeddings, data.labels, k, config)

@@ -215,3 +215,15 @@ def plain(config: Any) -> dict[str, Any]:
     if not is_dataclass(config) or isinstance(config, type):
         raise ConfigurationError(f"a configuration is expected, not {config!r}")
     return {key: dict(value) if isinstance(value, Mapping) else value for key, value in asdict(config).items()}
+
+
+def as_choices(value: int | Sequence[int], name: str) -> list[int]:
+    """Return one whole number, or several to compare, as a list.
+
+    Raises:
+        ConfigurationError: If it is neither, or there is none.
+    """
+    choices = [value] if isinstance(value, int) else list(value) if isinstance(value, Sequence) else []
+    if not choices or not all(isinstance(choice, int) and not isinstance(choice, bool) for choice in choices):
+        raise ConfigurationError(f"{name} must be a whole number, or a list of some to compare, not {value!r}")
+    return choices

@@ -8,7 +8,7 @@ from routellm_core.preferences.outcomes import OutcomeTable
 from routellm_core.routers.index import IndexKind
 from routellm_core.routers.knn import KNNRouter, Weights
 from routellm_core.routers.outcome import Training
-from routellm_core.training.outcome_data import LabelConfig, OutcomeData
+from routellm_core.training.outcome_data import LabelConfig, OutcomeData, as_choices
 from routellm_core.training.outcome_search import Search
 from routellm_core.training.report import TrainingReport
 
@@ -26,7 +26,7 @@ class KNNConfig(LabelConfig):
         confidence: Learn S3's confidence where the table has tasks.
     """
 
-    k: Sequence[int] = (8, 16, 32, 64)
+    k: int | Sequence[int] = (8, 16, 32, 64)
     weights: Weights = "similarity"
     shrinkage: float = 4.0
     index: IndexKind | None = None
@@ -64,6 +64,10 @@ def train_knn(
         )
 
     search = Search(
-        name="knn", settings=list(config.k), fit=fit, learns_confidence=config.confidence, keeps_embeddings=True
+        name="knn",
+        settings=as_choices(config.k, "k"),
+        fit=fit,
+        learns_confidence=config.confidence,
+        keeps_embeddings=True,
     )
     return search.run(table, embedder, config)

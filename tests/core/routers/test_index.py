@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from routellm_core.errors import ConfigurationError
+from routellm_core.routers import index as index_module
+from routellm_core.routers.index import ApproximateIndex, ExactIndex, build_index
+
+
+def by_definition(vectors, query, k):
+    unit = vectors.astype(np.float64) / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-30)
+    cosines = unit @ (query / max(np.linalg.norm(query), 1e-30))
+    return np.argsort(-np.round(cosines, 6), kind="stable")[:k], np.sort(cosines)[::-1][:k]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 3000), st.integers(1, 60), st.integers(0, 1000))
+def test_finds_the_nearest_by_definition(n, k, seed):
+    rng = np.random.default_rng(seed)
+    vectors, queries = rng.normal(size=(n, 5)), rng.normal(size=(3, 5))
+    positions, cosines = ExactIndex(vectors).search(queries, k)
+    assert positions.shape == (3, min(k, n))
+    for row, query in enumerate(queries):
+        _, expected = by_definition(vectors, query, k)
+        np.testing.assert_allclose(cosines[row], expected, atol=1e-6)
+        unit = vectors[positions[row]] / np.linalg.norm(vectors[positions[row]], axis=1, keepdims=True)
+        np.testing.assert_allclose(unit @ query / np.linalg.norm(query), cosines[row], atol=1e-6)
+        assert len(set(positions[row].tolist())) == min(k, n)
+
+
+def test_of_equally_near_ones_the_first_come_first():
+    vectors = np.tile([[1.0, 0.0], [0.0, 1.0]], (5000, 1))
+    positions, cosines = ExactIndex(vectors).search([[1.0, 0.0]], 4)
+    assert positions.tolist() == [[0, 2, 4, 6]]
+    assert cosines.tolist() == [[1.0] * 4]
+
+
+@pytest.mark.parametrize("n", [50, 5000])
+def test_a_query_does_not_depend_on_the_others(n, monkeypatch):
+    rng = np.random.default_rng(1)
+    index = ExactIndex(rng.normal(size=(n, 33)))
+    queries = rng.normal(size=(17, 33))
+    together = index.search(queries, 9)
+    monkeypatch.setattr(index_module, "_BLOCK", 4 * n)
+    for row, query in enumerate(queries):
+        for whole, single, blocks in zip(
+            together, index.search(query[None, :], 9), index.search(queries, 9), strict=True
+        ):
+            np.testing.assert_array_equal(whole[row], single[0])
+            np.testing.assert_array_equal(whole, blocks)
+
+
+def test_zeros_are_near_to_nothing():
+    index = ExactIndex(np.array([[0.0, 0.0], [1.0, 0.0]]))
+    assert index.search([[0.0, 0.0]], 2)[1].tolist() == [[0.0, 0.0]]
+    assert index.search(np.zeros((0, 2)), 2)[0].shape == (0, 2)
+    with pytest.raises(ConfigurationError, match="n of 1 or more"):
+        ExactIndex(np.zeros((0, 2)))
+
+
+def test_exact_is_the_default_up_to_a_limit(monkeypatch):
+    assert isinstance(build_index(np.eye(3)), ExactIndex)
+    monkeypatch.setattr(index_module, "EXACT_UP_TO", 2)
+    pytest.importorskip("usearch")
+    assert isinstance(build_index(np.eye(3)), ApproximateIndex)
+    assert isinstance(build_index(np.eye(3), "exact"), ExactIndex)
+
+
+def test_the_approximate_index_agrees_for_the_most_part():
+    pytest.importorskip("usearch")
+    rng = np.random.default_rng(2)
+    vectors, queries = rng.normal(size=(3000, 16)), rng.normal(size=(50, 16))
+    approximate, exact = ApproximateIndex(vectors), ExactIndex(vectors)
+    found, cosines = approximate.search(queries, 10)
+    true, _ = exact.search(queries, 10)
+    assert np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found, true, strict=True)]) > 0.9
+    assert (np.diff(cosines, axis=1) <= 0).all()
+    again = ApproximateIndex(vectors, graph=approximate.graph())
+    np.testing.assert_array_equal(again.search(queries, 10)[0], found)
