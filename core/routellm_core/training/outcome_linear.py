@@ -133,12 +133,14 @@ def fit_linear(features: NDArray[np.float32], labels: Array, penalty: float, *, 
     Returns:
         Coefficients and, last, the intercept; shape (m, d + 1). Zeros for a model without a label.
     """
-    x = np.column_stack([features, np.ones(len(features))]).astype(np.float64)
+    seen = ~np.isnan(labels).all(axis=1)
+    labels = labels[seen]
+    x = np.column_stack([features[seen], np.ones(len(labels))]).astype(np.float64)
     known = ~np.isnan(labels)
     if head == "multiclass":
         filled = np.where(known, labels, -np.inf)
         best = (filled == filled.max(axis=1, keepdims=True)) & known
-        y, link, curvature = best / np.maximum(best.sum(axis=1, keepdims=True), 1), softmax, 0.5
+        y, link, curvature = best / best.sum(axis=1, keepdims=True), softmax, 0.5
     else:
         y, link, curvature = np.where(known, labels, 0.0), sigmoid, 0.25
     ridge = np.full(x.shape[1], penalty)
@@ -147,7 +149,9 @@ def fit_linear(features: NDArray[np.float32], labels: Array, penalty: float, *, 
     found = np.zeros((labels.shape[1], x.shape[1]))
     ahead, momentum = found, 1.0
     for _ in range(1000):
-        error = np.where(known, link(x @ ahead.T) - y, 0.0)
+        error = np.where(
+            known, link(np.where(known, x @ ahead.T, -np.inf)) - y, 0.0
+        )  # those not run compete for nothing
         gradient = error.T @ x + ridge * ahead
         new = ahead - gradient @ inverse
         if ((new - ahead) * gradient).sum() > -1e-7 * len(x):  # what the next steps may gain, in nats

@@ -1,0 +1,116 @@
+"""Policies that need more than the scores of a call: prices, and the calls of the chain so far."""
+
+import asyncio
+import threading
+
+import pytest
+
+from routellm_core import RoutingEngine, routing
+from routellm_core.config import RoutingConfig
+from routellm_core.decision import RoutingRequest
+from routellm_core.embedders.bundled import BundledEmbedder
+from routellm_core.errors import ConfigurationError
+from routellm_core.training.outcome_knn import KNNConfig, train_knn
+from support.outcomes import MODELS, TopicEmbedder, topic_table
+from support.pools import NAMES, NamedPoolRouter
+
+
+@pytest.fixture(scope="module")
+def router():
+    return train_knn(topic_table(240), TopicEmbedder(), KNNConfig(k=(8,)))[0]
+
+
+def test_cost_aware_takes_the_prices_of_the_plan_and_lambda_per_call():
+    prices = {"small": 1, "medium": 2, "large": 10}
+    engine = RoutingEngine(NamedPoolRouter(), candidates=NAMES, prices=prices, policy="cost_aware", threshold=0.1)
+    assert engine.decide("for the large one").choice == "large"  # 0.9 - 0.1 against 0.5 - 0.01
+    assert engine.with_threshold(0.9).decide("for the large one").choice == "small"
+    with routing(threshold=0.9):
+        decision = engine.decide("for the large one")
+    assert (decision.choice, decision.threshold, decision.policy) == ("small", 0.9, "cost_aware")
+    assert engine.decide(RoutingRequest(text="for the medium one", threshold=0.0)).choice == "medium"
+    with pytest.raises(ConfigurationError, match="price of every candidate"):
+        RoutingEngine(NamedPoolRouter(), candidates=NAMES, policy="cost_aware", threshold=0.1)
+    with pytest.raises(ConfigurationError, match="threshold"):
+        RoutingEngine(NamedPoolRouter(), candidates=NAMES, prices=prices, policy="cost_aware")
+
+
+def test_a_chain_settles_on_the_model_of_its_task(router):
+    engine = RoutingEngine(router, candidates=MODELS, policy="s1")
+    for i in range(20):
+        engine.decide(f"question 9.{i} of poetry")
+    decision = engine.decide("question 9.1 of algebra")  # one call does not turn the chain
+    assert decision.choice == "poet"
+    assert "21 calls of this chain" in decision.explanation
+    assert max(decision.scores, key=decision.scores.__getitem__) == "mathematician"  # the scores are of the call alone
+
+
+def test_the_router_does_not_depend_on_the_task(router):
+    engine = RoutingEngine(router, candidates=MODELS, policy="s1")
+    first = engine.decide("question 9.0 of python")
+    for i in range(5):
+        engine.decide(f"question 9.{i} of poetry")
+    assert engine.decide("question 9.0 of python").scores == first.scores
+
+
+def test_a_dry_run_does_not_count(router):
+    engine = RoutingEngine(router, candidates=MODELS, policy="s2")
+    engine.decide("question 9.0 of python")
+    for i in range(10):
+        engine.decide(RoutingRequest(text=f"question 9.{i} of poetry", dry_run=True))
+    assert engine.decide("question 9.1 of python").choice == "programmer"
+
+
+def test_s3_knows_the_distance_of_the_task(router):
+    engine = RoutingEngine(router, candidates=MODELS, policy="s3")
+    prompts = [f"question 9.{i} of python" for i in range(30)]
+    decisions = engine.decide_batch(prompts)
+    assert decisions[-1].choice == router.choose_for_task(prompts)
+    assert set(decisions[-1].scores) == set(MODELS)
+    assert asyncio.run(engine.adecide("question 9.3 of python")).choice == decisions[-1].choice
+
+
+def test_candidates_may_be_some_of_the_router_in_another_order(router):
+    engine = RoutingEngine(router, candidates=["b", "a"], references={"a": "poet", "b": "programmer"}, policy="s3")
+    other = RoutingEngine(router, candidates=["a", "b"], references={"a": "poet", "b": "programmer"}, policy="s3")
+    prompts = [f"question 9.{i} of poetry" for i in range(20)]
+    assert engine.decide_batch(prompts)[-1].choice == other.decide_batch(prompts)[-1].choice
+
+
+def test_s3_needs_a_router_that_knows_distances(router):
+    with pytest.raises(ConfigurationError, match="trained on prompts with tasks"):
+        RoutingEngine(NamedPoolRouter(), candidates=NAMES, policy="s3")
+
+
+def test_threads_share_one_task(router):
+    engine = RoutingEngine(router, candidates=MODELS, policy="s1")
+    texts = [f"question 9.{i} of poetry" for i in range(10)]
+    threads = [threading.Thread(target=lambda: [engine.decide(text) for text in texts]) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert "81 calls" in engine.decide("question 9.0 of algebra").explanation
+
+
+def test_chains_have_tasks_of_their_own_and_keep_them_over_a_reload(tmp_path):
+    (tmp_path / "routing.yaml").write_text(CONFIG, encoding="utf-8")
+    trained, _ = train_knn(topic_table(60), BundledEmbedder(), KNNConfig(k=(4,)))
+    trained.save_pretrained(tmp_path / "router")
+    config = RoutingConfig(tmp_path / "routing.yaml")
+    engine = RoutingEngine.from_source(config, "one")
+    for _ in range(3):
+        engine.decide("question of poetry")
+    assert "4 calls" in engine.decide("question of poetry").explanation
+    assert "1 calls" in engine.decide(RoutingRequest(text="question of poetry", chain="two")).explanation
+    engine.reload(RoutingConfig(tmp_path / "routing.yaml"))
+    assert "5 calls" in engine.decide("question of poetry").explanation
+
+
+CONFIG = """
+models: {mathematician: {price: 1}, poet: {price: 2}, programmer: {price: 3}}
+routers: {own: {load: ./router}}
+chains:
+  one: {candidates: [mathematician, poet, programmer], router: own, policy: s3}
+  two: {candidates: [mathematician, poet, programmer], router: own, policy: s1}
+"""
