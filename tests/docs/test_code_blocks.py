@@ -52,6 +52,8 @@ def test_commands_exist(page):
             words = line.split()
             if words[:1] == ["routellm"] and words[1:2] != ["--version"]:
                 command = group.commands[words[1]]
+                if hasattr(command, "commands"):  # a group, such as `routellm data`
+                    command = command.commands[words[2]]
                 known = {name for parameter in command.params for name in parameter.opts}
                 assert {word for word in words if word.startswith("--")} <= known, line
             elif words[:1] == ["make"]:

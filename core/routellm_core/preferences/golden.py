@@ -27,7 +27,7 @@ _STATED = re.compile(
 )
 _BOXED = re.compile(r"\\boxed\{\s*(?:\\text\{)?([^{}]*)\}")
 _FRACTION = re.compile(r"\\[dt]?frac\{(\d+)\}\{(\d+)\}")
-_LEADING = re.compile(r"\A[\s*(\[]*([A-Z])(?:[*)\]]*[.:)\]]|[*)\]]*\s*\Z)(?!\W*(?:or|and)\b)")
+_LEADING = re.compile(r"\A[\s*(\[]*([A-Z])(?:[*)\]]*[.:)\]]|[*)\]]*[ \t]*(?:\n|\Z))(?!\W*(?:or|and)\b)")
 _OPTION = re.compile(r"^[\s*(\[]*([A-Z])[*)\]]*[.:)]", re.MULTILINE)
 _LAST_LINE = re.compile(r"\n[\s*(\[]*([A-Z])[\s*)\].]*\Z")
 
@@ -42,7 +42,7 @@ def extract_choice(answer: str, *, choices: str = "ABCDEFGHIJ") -> str | None:
     r"""Return the letter that an answer to a multiple-choice question settles on; None if it settles on none.
 
     In this order: the last `\boxed{B}`; the last statement such as "the answer is (B)" or "Answer: B"; a letter at the start
-    that a bracket, a full stop, a colon or nothing follows; a letter alone on the last line.
+    that a bracket, a full stop, a colon or the end of the line follows; a letter alone on the last line.
 
     Args:
         answer: What a model wrote.

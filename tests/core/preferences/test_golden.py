@@ -21,6 +21,7 @@ from routellm_core.preferences.golden import (
     [
         ("B", "B"),
         ("(B)", "B"),
+        ("C\nIt is the only one.", "C"),
         ("B.", "B"),
         ("**B**", "B"),
         ("B) Paris", "B"),
