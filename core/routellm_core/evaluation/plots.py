@@ -129,11 +129,13 @@ def _curve(result: PairEvaluation) -> Figure:
             if share is not None and not math.isnan(share.value):
                 height = float(np.interp(share.value, GRID, quality))
                 axes.plot(share.value, height, MARKERS[index % len(MARKERS)], color=look["color"], markersize=7)
+                above = index % 2 == 0  # neighbours' labels go to opposite sides of their curves
                 axes.annotate(
                     f"CPT{level} {100 * share.value:.0f}%",
                     (share.value, height),
-                    xytext=(7, -13 - 11 * index),
+                    xytext=(-7, 7 + 5 * index) if above else (7, -8 - 5 * index),
                     textcoords="offset points",
+                    ha="right" if above else "left",
                     fontsize=8,
                 )
     for model, quality in ((result.strong, found.strong), (result.weak, found.weak)):
