@@ -122,7 +122,7 @@ class TaskConfidence:
     """How often the votes of a router were right on tasks it had not seen, by their distance from what it had.
 
     Attributes:
-        distances: Of each reference task from the other tasks, shape (t,).
+        distances: Of each reference task from the prompts that were known, shape (t,).
         agreement: The share of right votes on each reference task for each model, in [0, 1]; NaN where the model was not run;
             shape (t, m).
         accuracies: The mean over tasks of each model's accuracy, shape (m,); tells the best model on average.
@@ -153,16 +153,6 @@ class TaskConfidence:
         chosen = np.asarray(columns, dtype=np.intp)
         return TaskConfidence(
             self.distances, self.agreement[:, chosen], self.accuracies[chosen], self.bandwidth, self.fallback
-        )
-
-    def without(self, task: int) -> "TaskConfidence":
-        """Return the confidence without one reference task, as when that task is the new one."""
-        return TaskConfidence(
-            np.delete(self.distances, task),
-            np.delete(self.agreement, task, axis=0),
-            self.accuracies,
-            self.bandwidth,
-            self.fallback,
         )
 
     def probabilities(self, distance: float) -> Array:

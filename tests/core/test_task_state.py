@@ -70,10 +70,10 @@ def test_far_from_every_reference_the_nearest_decides():
     assert nowhere.probabilities(0.2) == pytest.approx([0.9, 0.5])
 
 
-def test_columns_and_tasks_can_be_left_out():
-    found = confidence()
-    assert found.for_columns([1, 0]).accuracies.tolist() == [0.6, 0.5]
-    assert found.without(0).distances.tolist() == [0.3, 0.31]
+def test_columns_can_be_left_out_and_exchanged():
+    found = confidence().for_columns([1, 0])
+    assert found.accuracies.tolist() == [0.6, 0.5]
+    assert found.agreement[0].tolist() == [0.8, 0.9]
     with pytest.raises(ConfigurationError, match="agreement of shape"):
         confidence(accuracies=np.array([0.5]))
     with pytest.raises(ConfigurationError, match="bandwidth"):

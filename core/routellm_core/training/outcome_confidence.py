@@ -1,4 +1,4 @@
-"""Learning how far a router can be trusted on a new task: every task in turn is held out and treated as new."""
+"""Learning how far a router can be trusted on a task: every task in turn is treated as new, and as half known."""
 
 from collections.abc import Callable
 
@@ -19,6 +19,9 @@ def learn_confidence(
 ) -> TaskConfidence | None:
     """Leave out one task at a time, train on the others, and note distance and share of right votes on the one left out.
 
+    Then the same with every second prompt of the task among the training prompts: without such references, tasks that are
+    known would be judged by those that are not.
+
     Args:
         data: The training prompts with their tasks.
         fit: Trains on a part of them; a model that has no label in a part must not stop it.
@@ -34,11 +37,12 @@ def learn_confidence(
     distances, agreement, accuracies = [], [], []
     for task in tasks:
         inside = data.groups == task
-        rest, held = data.select(~inside), data.select(inside)
-        predicted = fit(rest).score_from_embeddings(held.embeddings)
-        distances.append(float(task_distances(rest, held).mean()))
-        agreement.append(share_of_right_votes(predicted, held.labels))
-        accuracies.append(_mean_known(held.labels))
+        accuracies.append(_mean_known(data.labels[inside]))
+        for held_out in (inside, _every_second(inside)):
+            rest, held = data.select(~held_out), data.select(held_out)
+            predicted = fit(rest).score_from_embeddings(held.embeddings)
+            distances.append(float(task_distances(rest, held).mean()))
+            agreement.append(share_of_right_votes(predicted, held.labels))
     return TaskConfidence(
         np.array(distances),
         np.array(agreement),
@@ -57,6 +61,12 @@ def share_of_right_votes(scores: NDArray[np.float64], labels: NDArray[np.float64
     """Return for each model how often "score above 0.5" agreed with "label above 0.5", shape (m,); NaN where nothing is known."""
     agreed = np.where(np.isnan(labels), np.nan, (scores > VOTE) == (labels > VOTE))
     return _mean_known(agreed)
+
+
+def _every_second(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    chosen = np.zeros_like(inside)
+    chosen[np.flatnonzero(inside)[::2]] = True
+    return chosen
 
 
 def _mean_known(values: NDArray[np.float64]) -> NDArray[np.float64]:

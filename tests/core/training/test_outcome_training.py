@@ -215,15 +215,18 @@ def test_confidence_is_learned_by_leaving_tasks_out():
     def fit(part):
         fits.append(set(part.groups.tolist()))
         table = topic_table()
-        keep = np.isin(table.groups, part.groups)
+        keep = np.isin(table.prompts, part.prompts)
         return train_knn(table.select(keep), TopicEmbedder(), config)[0]
 
     found = learn_confidence(data, fit)
-    assert fits == [set(TOPICS) - {topic} for topic in sorted(TOPICS)]
-    for position, topic in enumerate(sorted(TOPICS)):
+    assert fits == [rest for topic in sorted(TOPICS) for rest in (set(TOPICS) - {topic}, set(TOPICS))]
+    assert found.distances.shape == (6,)
+    for position, topic in zip((0, 2, 4), sorted(TOPICS), strict=True):
         inside = data.groups == topic
         rest, held = data.select(~inside), data.select(inside)
         assert found.distances[position] == pytest.approx(task_distances(rest, held).mean())
+        assert found.distances[position + 1] < found.distances[position]
+        assert found.agreement[position + 1].mean() > found.agreement[position].mean()
         predicted = fit(rest).score_from_embeddings(held.embeddings)
         np.testing.assert_allclose(found.agreement[position], ((predicted > VOTE) == (held.labels > VOTE)).mean(axis=0))
     by_task = np.array([data.labels[data.groups == topic].mean(axis=0) for topic in sorted(TOPICS)])
