@@ -79,6 +79,7 @@ def write_classifier(folder: Path, *, labels: int = 3, kind: str = "bert", seed:
         pad_token_id=1 if kind == "xlm-roberta" else 0, initializer_range=0.4,
     )  # fmt: skip
     model = AutoModelForSequenceClassification.from_config(config).eval()
+    [*(module for module in model.modules() if isinstance(module, torch.nn.Linear))][-1].weight.data *= 3
     model.save_pretrained(folder)
     made.save_pretrained(folder)
     return folder
