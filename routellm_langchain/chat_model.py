@@ -18,6 +18,7 @@ from routellm_core.errors import ConfigurationError
 from routellm_core.plan import OnRouterError
 from routellm_core.policies import Policy
 from routellm_core.pricing import Price, look_up_price
+from routellm_core.traffic import DecisionLog
 from routellm_langchain.arguments import INNER_ONLY, model_settings
 from routellm_langchain.base import DelegatingChatModel
 from routellm_langchain.capabilities import CallNeeds, capabilities_of, common_profile
@@ -71,6 +72,7 @@ class RoutedChatModel(DelegatingChatModel):
             by its first human message.
         on_router_error: Where calls go that could not be scored: "strong", "weak" or "raise"; None takes "strong".
         score_timeout_s: How long a call waits for its score; None waits.
+        log: Where calls are written as JSON lines, a `routellm_core.traffic.DecisionLog` or a path; None writes none.
         engine: A ready-made engine instead of `router` and the options after it.
         fallback: Let the next alternative take over from a model that fails, in a stream before its first chunk; the message
             then carries the new decision, with `fallback_from`.
@@ -131,6 +133,7 @@ class RoutedChatModel(DelegatingChatModel):
         sticky: bool = False,
         on_router_error: OnRouterError | None = None,
         score_timeout_s: float | None = None,
+        log: DecisionLog | str | os.PathLike[str] | None = None,
         engine: RoutingEngine | None = None,
         fallback: bool = False,
         extract_prompt: ExtractPrompt = last_human_text,
@@ -156,6 +159,7 @@ class RoutedChatModel(DelegatingChatModel):
             sticky=sticky,
             on_router_error=on_router_error,
             score_timeout_s=score_timeout_s,
+            log=log,
         )
         if set(engine.models) != set(models):
             raise ConfigurationError(f"the engine routes among {engine.models!r}, and the models are {tuple(models)!r}")

@@ -1,5 +1,6 @@
 """`RoutingRunnable`: the decision alone, as a runnable."""
 
+import os
 from collections.abc import Mapping, Sequence
 from copy import copy
 from typing import Any, Self, TypedDict, Unpack
@@ -22,6 +23,7 @@ from routellm_core.policies import Policy
 from routellm_core.pricing import Price
 from routellm_core.scope import current_scope
 from routellm_core.sessions import SessionStore
+from routellm_core.traffic import DecisionLog
 from routellm_langchain.capabilities import CallNeeds, has_images
 from routellm_langchain.configurable import ConfiguredFields, RoutingKeys
 from routellm_langchain.messages import (
@@ -49,6 +51,7 @@ class EngineOptions(TypedDict, total=False):
     sessions: SessionStore | None
     on_router_error: OnRouterError | None
     score_timeout_s: float | None
+    log: DecisionLog | str | os.PathLike[str] | None
 
 
 def make_engine(

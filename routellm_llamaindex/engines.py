@@ -1,5 +1,6 @@
 """From constructor arguments to a routing engine, once for everything in this package that takes them."""
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict, Unpack
 
@@ -10,6 +11,7 @@ from routellm_core.plan import OnRouterError
 from routellm_core.policies import Policy
 from routellm_core.pricing import Price
 from routellm_core.routers.base import Router
+from routellm_core.traffic import DecisionLog
 
 
 class EngineOptions(TypedDict, total=False):
@@ -25,6 +27,7 @@ class EngineOptions(TypedDict, total=False):
     sticky: bool | None
     on_router_error: OnRouterError | None
     score_timeout_s: float | None
+    log: DecisionLog | str | os.PathLike[str] | None
 
 
 def make_engine(

@@ -26,6 +26,7 @@ from routellm_core.plan import PAIR, OnRouterError
 from routellm_core.policies import Policy
 from routellm_core.pricing import Price
 from routellm_core.routers.base import Router
+from routellm_core.traffic import DecisionLog
 from routellm_llamaindex.capabilities import check_tools
 from routellm_llamaindex.engines import make_engine
 from routellm_llamaindex.metadata import warn_of_default_window
@@ -65,6 +66,7 @@ class RoutedLLM(PromptRouting, ToolRouting):
         on_router_error: Where calls go that could not be scored: "strong", "weak" or "raise"; None takes the
             engine's default, "strong".
         score_timeout_s: How long a call waits for its score; None waits.
+        log: Where calls are written as JSON lines, a `routellm_core.traffic.DecisionLog` or a path; None writes none.
         engine: A `RoutingEngine` instead of all arguments from `router` on.
         fallback: Whether a call whose model raises goes to the next candidate that can take it, as a new decision; a stream
             only before its first chunk, which is then fetched when the stream is asked for.
@@ -103,6 +105,7 @@ class RoutedLLM(PromptRouting, ToolRouting):
         sticky: bool = False,
         on_router_error: OnRouterError | None = None,
         score_timeout_s: float | None = None,
+        log: DecisionLog | str | os.PathLike[str] | None = None,
         engine: RoutingEngine | None = None,
         fallback: bool = False,
         routing_text: RoutingText | None = None,
@@ -138,6 +141,7 @@ class RoutedLLM(PromptRouting, ToolRouting):
                 sticky=sticky or None,
                 on_router_error=on_router_error,
                 score_timeout_s=score_timeout_s,
+                log=log,
             ),
             fallback=fallback,
             routing_text=routing_text,
