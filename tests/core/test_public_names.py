@@ -27,12 +27,19 @@ PUBLIC = {
     "routellm_core.checkpoints": ["FORMAT_VERSION", "Checkpoint", "CheckpointConfig", "EmbedderSpec"],
     "routellm_core.embedders": ["Embedder", "as_embedder"],
     "routellm_core.evaluation": [
+        "CallsSaved",
         "CostQualityCurve",
         "Interval",
+        "PairBootstrap",
+        "average_improvement_in_quality",
         "average_performance_gap_recovered",
         "bootstrap_interval",
+        "bootstrap_pair",
         "call_performance_threshold",
+        "calls_saved",
+        "cost_saving_ratio",
         "performance_gap_recovered",
+        "quality_hull",
     ],
 }
 
