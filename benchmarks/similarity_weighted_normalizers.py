@@ -18,7 +18,7 @@ Intervals: 95%, percentile bootstrap over prompts; the differences are paired.
 import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -113,7 +113,7 @@ def mean_over(losses: NDArray[np.float64], rows: NDArray[np.intp]) -> float:
     return float(losses[rows].mean())
 
 
-def compared(name: str, figure: dict[str, Callable[..., float]], n: int, resamples: int) -> list[str]:
+def compared(name: str, figure: Mapping[str, Callable[..., float]], n: int, resamples: int) -> list[str]:
     """Return the lines of one table: each variant, and its paired difference to the first."""
     first = next(iter(figure.values()))
     lines = []
