@@ -1,0 +1,217 @@
+"""Fine-tune a causal language model to write a label token (RouteLLM, arXiv 2406.18665, section 4.2), in full or by LoRA."""
+
+import os
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from routellm_core.errors import ConfigurationError, MissingDependencyError
+from routellm_core.preferences.battles import PreferenceDataset
+from routellm_core.routers.causal_llm import DEFAULT_TOKENS, CausalLLMRouter, Labels
+from routellm_core.routers.label_prompt import LabelPrompt
+from routellm_core.training.fine_tuning import (
+    Example,
+    FineTuned,
+    FineTuningConfig,
+    PairBattles,
+    fine_tune,
+    import_trainer,
+    pair_held_out,
+    quiet_transformers,
+    run_key,
+)
+from routellm_core.training.held_out import BattleSplit, finish
+from routellm_core.training.report import TrainingReport
+
+Adapter = Literal["full", "lora"]
+
+MODEL_FOLDER = "fine-tuned"
+LABELS: Labels = "win_tie_loss"
+PLAIN_PROMPT = LabelPrompt(prefix="", suffix="\n\nLabel:", add_special_tokens=True)
+"""What is put around a prompt for a model without a chat template."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CausalLLMConfig(FineTuningConfig):
+    """Settings of `train_causal_llm`; batch size, steps and learning rate are the paper's, for a model of 8 billion weights.
+
+    Attributes:
+        adapter: "full" changes all weights; "lora" a low-rank addition to the attention's and the label tokens, which is merged
+            into the model at the end.
+        rank: Of LoRA.
+        chat: Put the prompt into the tokenizer's chat template, if it has one; False, or without one, a plain "Label:" after it.
+    """
+
+    batch_size: int = 8
+    learning_rate: float = 1e-6
+    max_length: int = 2048
+    adapter: Adapter = "full"
+    rank: int = 16
+    chat: bool = True
+
+    def __post_init__(self) -> None:
+        FineTuningConfig.__post_init__(self)
+        if self.adapter not in get_args(Adapter):
+            raise ConfigurationError(f"adapter must be one of {get_args(Adapter)}, not {self.adapter!r}")
+        if type(self.rank) is not int or self.rank < 1:
+            raise ConfigurationError(f"rank must be a whole number of 1 or more, not {self.rank!r}")
+
+
+def train_causal_llm(
+    dataset: PreferenceDataset,
+    model: str | os.PathLike[str],
+    config: CausalLLMConfig | None = None,
+    *,
+    validation: PreferenceDataset | None = None,
+    state_folder: str | os.PathLike[str] | None = None,
+) -> tuple[CausalLLMRouter, TrainingReport]:
+    """Fine-tune a language model on the battles of a pair to write whether the strong model wins, ties or loses.
+
+    The three labels are tokens added to its vocabulary, and what is learned is to write one of them next: the loss is over the
+    whole vocabulary, so that the model comes to write nothing else. A tie counts half in the win rate. A run that was killed
+    goes on from its last measurement.
+
+    Args:
+        dataset: Battles; those of the reference pair are learned, and their weights count.
+        model: A folder or a Hub repository with any causal language model of transformers.
+        config: The settings; None takes the defaults.
+        validation: Battles to hold out, on other prompts; None draws them from `dataset`.
+        state_folder: Where the state of the run and the fine-tuned model are kept. The router reads the model there until it is
+            stored elsewhere. None makes a temporary folder, which stays.
+
+    Raises:
+        MissingDependencyError: If the extra `train` is not installed.
+        ConfigurationError: If the pair has no battles in a part, or the state belongs to another run.
+    """
+    transformers = import_trainer("Training causal_llm")
+    config = config or CausalLLMConfig()
+    begun = time.perf_counter()
+    split = BattleSplit.of(
+        dataset,
+        validation,
+        validation_fraction=config.validation_fraction,
+        seed=config.seed,
+        strong=config.reference_strong,
+        weak=config.reference_weak,
+    )
+    parts = [PairBattles.of(part, split.strong, split.weak) for part in (split.training, split.validation)]
+    work = Path(tempfile.mkdtemp(prefix="routellm-causal-") if state_folder is None else state_folder)
+    with quiet_transformers():
+        key = run_key("causal_llm", model, config, split.training, split.validation)
+        prompt, tuned = _fit(transformers, model, parts, config, work, key)
+        router = CausalLLMRouter(
+            work / MODEL_FOLDER,
+            prompt=prompt,
+            labels=LABELS,
+            max_length=config.max_length,
+            device=config.device,
+            reference_strong=split.strong,
+            reference_weak=split.weak,
+        )
+    prompts = sorted(set(parts[1].prompts))
+    win_rates = dict(zip(prompts, router.strong_win_rates(prompts).tolist(), strict=True))
+    return finish(
+        router,
+        pair_held_out(split, parts[0], parts[1], lambda outcome: outcome),
+        rates=np.array([win_rates[text] for text in parts[1].prompts]),
+        strong_win_rates=win_rates,
+        counts=split.counts() | {"training battles of the pair": len(parts[0].prompts)},
+        config={**asdict(config), "model": os.fspath(model)},
+        seed=config.seed,
+        history=tuned.history,
+        best_step=tuned.best_step,
+        seconds=time.perf_counter() - begun,
+    )
+
+
+def _fit(
+    transformers: Any,
+    base: str | os.PathLike[str],
+    parts: Sequence[PairBattles],
+    config: CausalLLMConfig,
+    work: Path,
+    key: Mapping[str, Any],
+) -> tuple[LabelPrompt, FineTuned]:
+    """Fine-tune, and leave model and tokenizer in the folder of the work."""
+    import torch
+
+    transformers.set_seed(config.seed)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(base, trust_remote_code=False)
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        base, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
+    )
+    prompt = (
+        LabelPrompt.from_chat_template(tokenizer, system=None)
+        if config.chat and getattr(tokenizer, "chat_template", None)
+        else PLAIN_PROMPT
+    )
+    labels = DEFAULT_TOKENS[LABELS]
+    tokenizer.add_tokens([token for token in labels if token not in tokenizer.get_vocab()], special_tokens=True)
+    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+        model.resize_token_embeddings(len(tokenizer))
+    label_ids = tokenizer.convert_tokens_to_ids(list(labels))
+    trained = _with_lora(model, label_ids, config) if config.adapter == "lora" else model
+    training, validation = (_examples(part, tokenizer, prompt, label_ids, config) for part in parts)
+    pad = tokenizer.pad_token_id
+    tuned = fine_tune(
+        trained,
+        (training, validation),
+        _losses,
+        config,
+        pad_id=tokenizer.eos_token_id if pad is None else pad,
+        pad_left=True,
+        last_only=True,
+        work=work,
+        key=key,
+    )
+    merged = trained.merge_and_unload() if config.adapter == "lora" else trained
+    merged.save_pretrained(work / MODEL_FOLDER)
+    tokenizer.save_pretrained(work / MODEL_FOLDER)
+    return prompt, tuned
+
+
+def _with_lora(model: Any, label_ids: Sequence[int], config: CausalLLMConfig) -> Any:
+    try:
+        from peft import LoraConfig, get_peft_model
+    except ImportError as error:
+        raise MissingDependencyError.for_extra("LoRA", "train") from error
+    settings = LoraConfig(
+        r=config.rank,
+        lora_alpha=2 * config.rank,
+        target_modules="all-linear",
+        trainable_token_indices=list(label_ids),
+        task_type="CAUSAL_LM",
+    )
+    return get_peft_model(model, settings)
+
+
+def _examples(
+    battles: PairBattles, tokenizer: Any, prompt: LabelPrompt, label_ids: Sequence[int], config: CausalLLMConfig
+) -> list[Example]:
+    texts = [f"{prompt.prefix}{text}{prompt.suffix}" for text in battles.prompts]
+    rows = tokenizer(texts, add_special_tokens=prompt.add_special_tokens)["input_ids"]
+    labels = np.array(label_ids)[(2.0 - 2.0 * battles.outcome).astype(np.intp)]  # win, tie, loss
+    weights = battles.label_weights(balanced=config.balanced)
+    return [
+        Example(_shortened(row, config.max_length - 1), label, weight)
+        for row, label, weight in zip(rows, labels.tolist(), weights.tolist(), strict=True)
+    ]
+
+
+def _shortened(row: Sequence[int], longest: int) -> Sequence[int]:
+    """Leave the middle of a long row out, as the router does: what stands around the prompt stays."""
+    if len(row) <= longest:
+        return row
+    tail = longest // 2
+    return [*row[: longest - tail], *row[-tail:]]
+
+
+def _losses(logits: Any, target: Any) -> Any:
+    from torch.nn import functional
+
+    return functional.cross_entropy(logits, target.long(), reduction="none")

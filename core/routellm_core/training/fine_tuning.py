@@ -1,0 +1,348 @@
+"""Fine-tuning a transformer on battles of a pair: what bert and causal_llm have in common around `transformers.Trainer`."""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routellm_core.errors import ConfigurationError, MissingDependencyError
+from routellm_core.preferences.battles import PreferenceDataset
+from routellm_core.training.held_out import BattleSplit, HeldOut, pair_outcomes
+from routellm_core.training.progress import progress_bar
+from routellm_core.training.report import LossPoint
+from routellm_core.training.resume import TrainingState, battles_digest
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FineTuningConfig:
+    """Settings that bert and causal_llm share.
+
+    Attributes:
+        steps: How many updates at most.
+        batch_size: How many battles an update sees.
+        learning_rate: Of AdamW, after a linear rise over `warmup` and before a linear fall to 0.
+        weight_decay: Of AdamW.
+        warmup: The share of the steps over which the learning rate rises, in [0, 1).
+        evaluate_every: After how many steps the validation loss is measured, and the state kept.
+        patience: Stop after so many measurements without a lower validation loss; None never stops early. The weights are
+            always those of the lowest.
+        balanced: Let every label count the same in total. Win rates are then no probabilities any more; calibrate thresholds.
+        max_length: How many tokens of a prompt are read.
+        validation_fraction: The share of the distinct prompts that is held out, in (0, 1).
+        reference_strong: The strong model; None: see `reference_pair`.
+        reference_weak: The weak one.
+        device: Where to train, as torch calls it; None takes what `transformers.Trainer` finds.
+        seed: Of the split, the start and the order.
+
+    Raises:
+        ConfigurationError: If a setting is out of range.
+    """
+
+    steps: int = 2000
+    batch_size: int = 16
+    learning_rate: float = 1e-5
+    weight_decay: float = 0.01
+    warmup: float = 0.06
+    evaluate_every: int = 100
+    patience: int | None = 5
+    balanced: bool = False
+    max_length: int = 512
+    validation_fraction: float = 0.1
+    reference_strong: str | None = None
+    reference_weak: str | None = None
+    device: str | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        whole = ("steps", "batch_size", "evaluate_every", "patience", "max_length")
+        for name in whole:
+            number = getattr(self, name)
+            if number is not None and (type(number) is not int or number < 1):
+                raise ConfigurationError(f"{name} must be a whole number of 1 or more, not {number!r}")
+        if type(self.seed) is not int or self.seed < 0:
+            raise ConfigurationError(f"seed must be a whole number of 0 or more, not {self.seed!r}")
+        if not 0 < self.learning_rate < np.inf:
+            raise ConfigurationError(f"learning_rate must be above 0, such as 1e-5, not {self.learning_rate!r}")
+        if not 0 <= self.weight_decay < np.inf or not 0 <= self.warmup < 1:
+            raise ConfigurationError(
+                f"weight_decay must be 0 or more and warmup in [0, 1), not {self.weight_decay!r} and {self.warmup!r}"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class PairBattles:
+    """The battles of one pair, from the strong model's side.
+
+    Attributes:
+        prompts: One for each battle, n.
+        outcome: Shape (n,); 1 where strong wins, 0 where weak wins, 0.5 for a tie.
+        weight: Shape (n,).
+        prompt_index: Which prompt, shape (n,).
+    """
+
+    prompts: tuple[str, ...]
+    outcome: Array
+    weight: Array
+    prompt_index: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, dataset: PreferenceDataset, strong: str, weak: str) -> "PairBattles":
+        """Take the battles between two models.
+
+        Raises:
+            ConfigurationError: If there are none.
+        """
+        s, w = (dataset.models.index(model) if model in dataset.models else -1 for model in (strong, weak))
+        forth = (dataset.model_a == s) & (dataset.model_b == w)
+        rows = np.flatnonzero(forth | ((dataset.model_a == w) & (dataset.model_b == s)))
+        if not len(rows):
+            raise ConfigurationError(f"a part of the data has no battle between {strong!r} and {weak!r}")
+        index = dataset.prompt_index[rows]
+        return cls(
+            prompts=tuple(dataset.prompts[i] for i in index),
+            outcome=np.where(forth, dataset.outcome, 1.0 - dataset.outcome)[rows],
+            weight=np.ones(len(rows)) if dataset.weight is None else dataset.weight[rows],
+            prompt_index=index,
+        )
+
+    def label_weights(self, *, balanced: bool) -> Array:
+        """Return what each battle counts, shape (n,): its weight, or so that the three labels count the same in total."""
+        if not balanced:
+            return self.weight
+        labels, index = np.unique(self.outcome, return_inverse=True)
+        totals = np.bincount(index, self.weight)
+        return np.asarray(self.weight * self.weight.sum() / (len(labels) * totals[index]))
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """What a transformer reads of a battle, and what it should say.
+
+    Attributes:
+        tokens: Token ids.
+        target: A number: a probability, or the index of a label.
+        weight: What the battle counts.
+    """
+
+    tokens: Sequence[int]
+    target: float
+    weight: float
+
+
+@dataclass
+class FineTuned:
+    """How a fine-tuning went.
+
+    Attributes:
+        history: The losses at every measurement.
+        best_step: The step of the weights that were kept.
+        seconds: How long it took; of a resumed run, this part alone.
+    """
+
+    history: list[LossPoint] = field(default_factory=list)
+    best_step: int = 0
+    seconds: float = 0.0
+
+
+def import_trainer(what: str) -> Any:
+    """Return the module transformers, once everything that trains with it is known to be there.
+
+    Raises:
+        MissingDependencyError: If something is not installed.
+    """
+    try:
+        import accelerate  # noqa: F401
+        import torch  # noqa: F401
+        import transformers
+    except ImportError as error:
+        raise MissingDependencyError.for_extra(what, "train") from error
+    return transformers
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Keep the bars and reports of transformers away while the block runs: this library draws its own bar."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def pair_held_out(
+    split: BattleSplit, training: PairBattles, validation: PairBattles, target: Callable[[Array], Array]
+) -> HeldOut:
+    """Return the validation battles of the pair with what the training ones say without their prompts.
+
+    Args:
+        split: Where they come from.
+        training: The training battles of the pair.
+        validation: The validation battles of the pair.
+        target: What the router's win rate stands for, of outcomes.
+    """
+    mean = float(np.average(target(training.outcome), weights=training.weight))
+    return HeldOut(
+        outcome=target(validation.outcome),
+        baseline=np.full(len(validation.outcome), mean),
+        prompt_index=validation.prompt_index,
+        weight=validation.weight,
+        pair=pair_outcomes(split.validation, split.strong, split.weak),
+    )
+
+
+def fine_tune(
+    model: Any,
+    examples: tuple[Sequence[Example], Sequence[Example]],
+    losses: Callable[[Any, Any], Any],
+    config: FineTuningConfig,
+    *,
+    pad_id: int,
+    pad_left: bool,
+    last_only: bool,
+    work: Path,
+    key: Mapping[str, Any],
+) -> FineTuned:
+    """Fine-tune a model in place, up to the step with the lowest validation loss.
+
+    Args:
+        model: A model of transformers.
+        examples: Those to learn from and those to measure on.
+        losses: From logits and targets of a batch to the loss of each, shape (n,).
+        config: The settings.
+        pad_id: The token that fills shorter rows.
+        pad_left: Whether it comes before the text.
+        last_only: Whether only the logits after the last token are wanted.
+        work: The folder for the state of the run; it goes on from what it finds there.
+        key: What the run depends on.
+
+    Raises:
+        ConfigurationError: If the state there belongs to another run.
+    """
+    import torch
+    from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+
+    state = TrainingState(work, key)
+    if state.load() is None:
+        state.save({}, {})
+    history: list[LossPoint] = []
+
+    def collate(rows: Sequence[Example]) -> dict[str, Any]:
+        longest = max(len(row.tokens) for row in rows)
+        ids = torch.full((len(rows), longest), pad_id)
+        mask = torch.zeros((len(rows), longest), dtype=torch.long)
+        for i, row in enumerate(rows):
+            place = slice(longest - len(row.tokens), longest) if pad_left else slice(0, len(row.tokens))
+            ids[i, place] = torch.tensor(row.tokens)
+            mask[i, place] = 1
+        numbers = {name: torch.tensor([getattr(row, name) for row in rows]) for name in ("target", "weight")}
+        return {"input_ids": ids, "attention_mask": mask, **numbers}
+
+    class BattleTrainer(Trainer):  # type: ignore[misc]
+        def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **_: Any) -> Any:
+            arguments = {"input_ids": inputs["input_ids"], "attention_mask": inputs["attention_mask"]}
+            if last_only:
+                positions = (arguments["attention_mask"].cumsum(dim=1) - 1).clamp(min=0)
+                arguments |= {"position_ids": positions, "logits_to_keep": 1, "use_cache": False}
+            outputs = model(**arguments)
+            logits = outputs.logits[:, -1] if last_only else outputs.logits
+            each = losses(logits.float(), inputs["target"])
+            loss = (each * inputs["weight"].to(each.dtype)).mean()
+            return (loss, {"logits": logits}) if return_outputs else loss
+
+    class Reporter(TrainerCallback):  # type: ignore[misc]
+        def __init__(self, advance: Callable[[int, str], None]) -> None:
+            self._advance = advance
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
+            self._advance(state.global_step, "")
+
+    arguments = TrainingArguments(
+        output_dir=str(work),
+        max_steps=config.steps,
+        per_device_train_batch_size=config.batch_size,
+        per_device_eval_batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        weight_decay=config.weight_decay,
+        warmup_steps=int(config.warmup * config.steps),
+        lr_scheduler_type="linear",
+        eval_strategy="steps",
+        eval_steps=config.evaluate_every,
+        save_strategy="steps",
+        save_steps=config.evaluate_every,
+        save_total_limit=2,
+        logging_strategy="steps",
+        logging_steps=config.evaluate_every,
+        load_best_model_at_end=True,
+        metric_for_best_model="eval_loss",
+        greater_is_better=False,
+        label_names=["target"],
+        prediction_loss_only=True,
+        remove_unused_columns=False,
+        report_to=[],
+        disable_tqdm=True,
+        use_cpu=config.device == "cpu",
+        seed=config.seed,
+        dataloader_pin_memory=False,
+    )
+    begun = time.perf_counter()
+    training, validation = (_Rows(part) for part in examples)
+    trainer = BattleTrainer(
+        model=model, args=arguments, data_collator=collate, train_dataset=training, eval_dataset=validation
+    )
+    trainer.remove_callback(PrinterCallback)  # it prints to standard output
+    if config.patience is not None:
+        trainer.add_callback(EarlyStoppingCallback(config.patience))
+    checkpoints = sorted(work.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    whole = [path for path in checkpoints if (path / "trainer_state.json").is_file()]
+    with progress_bar("Training", config.steps) as advance:
+        trainer.add_callback(Reporter(advance))
+        trainer.train(resume_from_checkpoint=str(whole[-1]) if whole else None)
+    trained = {entry["step"]: entry["loss"] for entry in trainer.state.log_history if "loss" in entry}
+    for entry in trainer.state.log_history:
+        if "eval_loss" in entry:
+            step = int(entry["step"])
+            history.append(
+                LossPoint(step=step, epoch=entry["epoch"], training=trained.get(step), validation=entry["eval_loss"])
+            )
+    best = min(history, key=lambda point: point.validation)
+    return FineTuned(history, best.step, time.perf_counter() - begun)
+
+
+class _Rows:
+    """What torch's loader reads: a length and rows by number."""
+
+    def __init__(self, rows: Sequence[Example]) -> None:
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> Example:
+        return self._rows[index]
+
+
+def run_key(
+    router: str, model: str | os.PathLike[str], config: Any, training: PreferenceDataset, validation: PreferenceDataset
+) -> dict[str, Any]:
+    """Return what a fine-tuning depends on."""
+    return {
+        "router": router,
+        "model": os.fspath(model),
+        **asdict(config),
+        "battles": battles_digest(training),
+        "validation": battles_digest(validation),
+    }
