@@ -46,6 +46,33 @@ ARENA_MODELS = (
 # fmt: on
 """The models of Chatbot Arena that RouteLLM knows, in the order of the rows of `P.weight`."""
 
+# fmt: off
+ARENA_TIERS = (
+    ("gpt-4-0125-preview", "gpt-4-1106-preview",),
+    ("gpt-4-0314", "gpt-4-0613", "mistral-medium", "claude-1", "qwen1.5-72b-chat",),
+    (
+        "claude-2.0", "mixtral-8x7b-instruct-v0.1", "claude-2.1", "gemini-pro-dev-api", "gpt-3.5-turbo-0314",
+        "gpt-3.5-turbo-0613", "gemini-pro", "gpt-3.5-turbo-0125", "claude-instant-1", "yi-34b-chat",
+        "starling-lm-7b-alpha", "wizardlm-70b", "vicuna-33b", "tulu-2-dpo-70b", "nous-hermes-2-mixtral-8x7b-dpo",
+        "llama-2-70b-chat", "openchat-3.5",
+    ),
+    (
+        "llama2-70b-steerlm-chat", "pplx-70b-online", "dolphin-2.2.1-mistral-7b", "gpt-3.5-turbo-1106",
+        "deepseek-llm-67b-chat", "openhermes-2.5-mistral-7b", "openchat-3.5-0106", "wizardlm-13b",
+        "mistral-7b-instruct-v0.2", "solar-10.7b-instruct-v1.0", "zephyr-7b-beta", "zephyr-7b-alpha",
+        "codellama-34b-instruct", "mpt-30b-chat", "llama-2-13b-chat", "vicuna-13b", "qwen1.5-7b-chat", "pplx-7b-online",
+        "falcon-180b-chat", "llama-2-7b-chat", "guanaco-33b", "qwen-14b-chat",
+    ),
+    ("stripedhyena-nous-7b", "mistral-7b-instruct", "vicuna-7b", "qwen1.5-4b-chat", "palm-2",),
+    ("koala-13b", "chatglm3-6b", "gpt4all-13b-snoozy",),
+    ("mpt-7b-chat", "RWKV-4-Raven-14B", "chatglm2-6b", "alpaca-13b", "oasst-pythia-12b",),
+    ("fastchat-t5-3b", "chatglm-6b",),
+    ("dolly-v2-12b", "stablelm-tuned-alpha-7b",),
+    ("llama-13b",),
+)
+# fmt: on
+"""The same models in ten tiers by their Arena ratings, the best first (Ong et al., arXiv 2406.18665, Appendix A)."""
+
 
 def is_published_layout(config: Mapping[str, Any]) -> bool:
     """Say whether a `config.json` is one of those layouts."""
@@ -89,7 +116,10 @@ def read_published(config: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
             reference_strong=REFERENCE_STRONG,
             reference_weak=REFERENCE_WEAK,
             embedder=EmbedderSpec(id="openai:text-embedding-3-small", dimension=config["text_dim"]),
-            parameters={"normalize_models": True},
+            parameters={
+                "normalize_models": True,
+                "tiers": {model: tier for tier, models in enumerate(ARENA_TIERS) for model in models},
+            },
             provenance={"published_by": "lm-sys", "layout": MF_REPO},
         ),
         arrays={**renamed, "output_weights": renamed["output_weights"][0]},

@@ -1,6 +1,7 @@
 """Matrix factorisation (RouteLLM, arXiv 2406.18665, section 4.2), with numpy alone."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -19,9 +20,12 @@ from routellm_core.errors import (
     EmbedderMismatchError,
     MissingDependencyError,
     RouterUnavailableError,
+    UnknownModelError,
 )
 from routellm_core.routers.base import PairRouter, PoolRouter, index_of_model, pair_scores, sigmoid
 from routellm_core.routers.pretrained import PretrainedRouter, fetch_checkpoint
+
+_TIER = re.compile(r"tier (\d+)")
 
 
 class MatrixFactorizationRouter(PretrainedRouter, PairRouter):
@@ -34,12 +38,14 @@ class MatrixFactorizationRouter(PretrainedRouter, PairRouter):
         model_embeddings: One row per model, shape (n_models, dim).
         output_weights: w2, shape (dim,).
         models: The n_models reference models, in the order of the rows.
-        reference_strong: The strong model of the pair that is scored.
+        reference_strong: The strong model of the pair that is scored; or a tier, as "tier 0", which stands for the mean of its
+            models' qualities.
         reference_weak: The weak one.
         embedder: Embeds the prompts: an embedder, or an embedding object of LangChain or LlamaIndex. Its vectors have the
             dimension the projection takes.
         text_projection: W1, shape (dim, text_dim); None where prompts are not projected, so that text_dim is dim.
         bias: b, shape (dim,), as in the paper; None for none, as in the released checkpoints.
+        tiers: Model to tier, 0 the best, for some or all of the models; None if there are none.
         normalize_models: Scale each row of `model_embeddings` to length 1, as the released checkpoints need; the paper does not.
         thresholds: Calibrated thresholds of this pair; None if there are none.
         provenance: What it was trained on, for the model card.
@@ -47,7 +53,7 @@ class MatrixFactorizationRouter(PretrainedRouter, PairRouter):
 
     Raises:
         ConfigurationError: If shapes do not fit each other, or a model is named twice.
-        UnknownModelError: If the pair is not among the models.
+        UnknownModelError: If the pair is not among the models and tiers.
 
     Example:
         >>> router = MatrixFactorizationRouter.from_pretrained("routellm/mf_gpt4_augmented")  # doctest: +SKIP
@@ -67,6 +73,7 @@ class MatrixFactorizationRouter(PretrainedRouter, PairRouter):
         embedder: EmbedderLike,
         text_projection: ArrayLike | None = None,
         bias: ArrayLike | None = None,
+        tiers: Mapping[str, int] | None = None,
         normalize_models: bool = True,
         thresholds: ThresholdTable | None = None,
         provenance: dict[str, Any] | None = None,
@@ -76,6 +83,9 @@ class MatrixFactorizationRouter(PretrainedRouter, PairRouter):
         self.known_models = tuple(models)
         if repeated := sorted({model for model in models if self.known_models.count(model) > 1}):
             raise ConfigurationError(f"models names {', '.join(map(repr, repeated))} more than once")
+        self.tiers = dict(tiers or {})
+        if strangers := sorted(set(self.tiers) - set(self.known_models)):
+            raise ConfigurationError(f"tiers names {strangers[0]!r}, which is not among the models")
         self.normalize_models = normalize_models
         self.embedder = as_embedder(embedder)
         self.thresholds = thresholds
@@ -91,10 +101,22 @@ class MatrixFactorizationRouter(PretrainedRouter, PairRouter):
             )
         if reference_strong == reference_weak:
             raise ConfigurationError(f"a pair has two different models, not {reference_strong!r} twice")
-        strong = index_of_model(reference_strong, self.known_models, role="reference_strong")
-        weak = index_of_model(reference_weak, self.known_models, role="reference_weak")
-        self._pair_direction = self._directions[strong] - self._directions[weak]
-        self._pair_offset = float(self._offsets[strong] - self._offsets[weak])
+        strong = self._weights_of(reference_strong, role="reference_strong")
+        weak = self._weights_of(reference_weak, role="reference_weak")
+        self._pair_direction = (strong - weak) @ self._directions
+        self._pair_offset = float((strong - weak) @ self._offsets)
+
+    def _weights_of(self, name: str, *, role: str) -> NDArray[np.float64]:
+        """Return how the known models average to a model or tier, shape (n_models,)."""
+        tier = _TIER.fullmatch(name)
+        if tier is None or name in self.known_models:
+            index = index_of_model(name, self.known_models, role=role)
+            return np.eye(1, len(self.known_models), index)[0]
+        members = np.array([self.tiers.get(model) == int(tier[1]) for model in self.known_models], dtype=np.float64)
+        if not members.any():
+            there = ", ".join(f"'tier {number}'" for number in sorted(set(self.tiers.values()))) or "none"
+            raise UnknownModelError(f"{role}={name!r} is no tier of this router; there are: {there}")
+        return members / members.sum()
 
     def _collapse(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Fold everything but the prompt into one vector and one number per model."""
@@ -149,28 +171,33 @@ class MatrixFactorizationRouter(PretrainedRouter, PairRouter):
         """Score without blocking the event loop while the prompts are embedded; see `score`."""
         return pair_scores(self.strong_win_rates_from_embeddings(await aembed(self.embedder, prompts)))
 
-    def for_pair(self, strong: str, weak: str) -> Self:
+    def for_pair(self, strong: str, weak: str, *, references: Mapping[str, str] | None = None) -> Self:
         """Return a router for another pair of known models; thresholds are not carried over.
 
         Args:
-            strong: A model of `known_models`.
+            strong: A model of `known_models`, a tier ("tier 0"), or a name in `references`.
             weak: Another one.
+            references: For models that the router does not know: the known model or the tier that stands for each.
 
         Raises:
-            UnknownModelError: If one of them is not known.
+            UnknownModelError: If one of them is not known; the message lists the names that are.
         """
-        return self._with(reference_strong=strong, reference_weak=weak)
+        stand_ins = _checked_references(references, self.known_models)
+        return self._with(reference_strong=stand_ins.get(strong, strong), reference_weak=stand_ins.get(weak, weak))
 
-    def for_pool(self, models: Sequence[str]) -> "MatrixFactorizationPool":
+    def for_pool(
+        self, models: Sequence[str], *, references: Mapping[str, str] | None = None
+    ) -> "MatrixFactorizationPool":
         """Return a router among several known models.
 
         Args:
-            models: Two or more models of `known_models`.
+            models: Two or more, each a model of `known_models`, a tier ("tier 0"), or a name in `references`.
+            references: For models that the router does not know: the known model or the tier that stands for each.
 
         Raises:
-            UnknownModelError: If one of them is not known.
+            UnknownModelError: If one of them is not known; the message lists the names that are.
         """
-        return MatrixFactorizationPool(self, models)
+        return MatrixFactorizationPool(self, models, references=references)
 
     def _with(self, *, reference_strong: str, reference_weak: str) -> Self:
         stored = self._stored
@@ -183,6 +210,7 @@ class MatrixFactorizationRouter(PretrainedRouter, PairRouter):
             embedder=self.embedder,
             text_projection=stored.get("text_projection"),
             bias=stored.get("bias"),
+            tiers=self.tiers,
             normalize_models=self.normalize_models,
             provenance=self._provenance,
         )
@@ -196,7 +224,10 @@ class MatrixFactorizationRouter(PretrainedRouter, PairRouter):
                 reference_strong=self.reference_strong,
                 reference_weak=self.reference_weak,
                 embedder=EmbedderSpec(id=self.embedder.id, dimension=self.embedder.dimension),
-                parameters={"normalize_models": self.normalize_models},
+                parameters={
+                    "normalize_models": self.normalize_models,
+                    **({"tiers": self.tiers} if self.tiers else {}),
+                },
                 thresholds=self.thresholds,
                 provenance=self._provenance,
                 metrics=self._metrics,
@@ -211,7 +242,11 @@ class MatrixFactorizationRouter(PretrainedRouter, PairRouter):
         spec = config.embedder
         if spec is None or config.reference_strong is None or config.reference_weak is None:
             raise CheckpointFormatError(f"{origin}: an mf checkpoint names its embedder and its reference pair")
-        if not {config.reference_strong, config.reference_weak} <= set(config.models):
+        tiers = config.parameters.get("tiers", {})
+        if not isinstance(tiers, dict) or not all(type(tier) is int for tier in tiers.values()):
+            raise CheckpointFormatError(f"{origin}: parameter 'tiers' must map models to whole numbers")
+        tier_names = {f"tier {tier}" for tier in tiers.values()}
+        if not {config.reference_strong, config.reference_weak} <= {*config.models, *tier_names}:
             raise CheckpointFormatError(
                 f"{origin}: the reference pair {config.reference_strong!r}, {config.reference_weak!r} is not among its models"
             )
@@ -236,6 +271,7 @@ class MatrixFactorizationRouter(PretrainedRouter, PairRouter):
             embedder=matching_embedder(embedder, id=spec.id, dimension=spec.dimension, origin=origin),
             text_projection=checkpoint.array("text_projection", (dim, spec.dimension)) if has_projection else None,
             bias=checkpoint.array("bias", (dim,)) if "bias" in checkpoint.arrays else None,
+            tiers=tiers,
             normalize_models=normalize_models,
             thresholds=config.thresholds,
             provenance=dict(config.provenance),
@@ -273,18 +309,25 @@ class MatrixFactorizationPool(PoolRouter):
 
     Args:
         pair: The router whose weights are shared.
-        models: Two or more of its known models, each once.
+        models: Two or more of its known models or tiers, or names in `references`, each once.
+        references: For models that it does not know: the known model or the tier that stands for each.
     """
 
     score_kind = "win_rate"
     name = "mf"
 
-    def __init__(self, pair: MatrixFactorizationRouter, models: Sequence[str]) -> None:
+    def __init__(
+        self, pair: MatrixFactorizationRouter, models: Sequence[str], *, references: Mapping[str, str] | None = None
+    ) -> None:
         if len(models) < 2 or len(set(models)) != len(models):
             raise ConfigurationError(f"a pool has two or more different models, not {list(models)!r}")
         self._pair = pair
         self._models = tuple(models)
-        self._columns = [index_of_model(model, pair.known_models, role="model") for model in models]
+        stand_ins = _checked_references(references, pair.known_models)
+        # (n_models of the pair router, m): how its models average to each of the pool
+        self._weights = np.stack(
+            [pair._weights_of(stand_ins.get(model, model), role="model") for model in models], axis=1
+        )
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -300,7 +343,8 @@ class MatrixFactorizationPool(PoolRouter):
         Returns:
             Shape (n, m), in [0, 1].
         """
-        qualities = self._pair.model_qualities_from_embeddings(embeddings)[:, self._columns]
+        qualities = self._pair.model_qualities_from_embeddings(embeddings)
+        qualities = np.einsum("nk,km->nm", qualities, self._weights)  # as above: no matrix product
         return sigmoid(qualities - qualities.mean(axis=1, keepdims=True))
 
     def score(self, prompts: Sequence[str]) -> NDArray[np.float64]:
@@ -310,6 +354,13 @@ class MatrixFactorizationPool(PoolRouter):
     async def ascore(self, prompts: Sequence[str]) -> NDArray[np.float64]:
         """Score without blocking the event loop while the prompts are embedded; see `score`."""
         return self.score_from_embeddings(await aembed(self._pair.embedder, prompts))
+
+
+def _checked_references(references: Mapping[str, str] | None, known: Sequence[str]) -> Mapping[str, str]:
+    for name in references or {}:
+        if name in known:
+            raise ConfigurationError(f"references names {name!r}, which the router knows itself: leave it out")
+    return references or {}
 
 
 def _stored_arrays(

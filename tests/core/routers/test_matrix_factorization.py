@@ -3,8 +3,8 @@ import itertools
 import numpy as np
 import pytest
 
-from routellm_core import ThresholdTable
-from routellm_core.checkpoints.published import ARENA_MODELS
+from routellm_core import ThresholdTable, load_router
+from routellm_core.checkpoints.published import ARENA_MODELS, ARENA_TIERS
 from routellm_core.errors import ConfigurationError, UnknownModelError
 from routellm_core.routers.matrix_factorization import MatrixFactorizationRouter
 from support.embedders import AsyncHashEmbedder, HashEmbedder
@@ -247,3 +247,63 @@ def test_extreme_qualities_do_not_overflow():
 
 def test_repr_names_the_router_and_holds_no_prompt():
     assert repr(small()) == "<MatrixFactorizationRouter 'mf' over 2 models>"
+
+
+# --- models that the router does not know ---------------------------------------------------------------------------
+
+
+def tiered(**changes) -> MatrixFactorizationRouter:
+    return small(tiers={"a": 0, "d": 0, "b": 2, "c": 2}, **changes)
+
+
+def test_reference_stands_for_an_unknown_model():
+    router = small()
+    pair = router.for_pair("gpt-next", "b", references={"gpt-next": "d", "unused": "a"})
+    np.testing.assert_array_equal(pair.score(PROMPTS), router.score(PROMPTS))
+    assert (pair.reference_strong, pair.reference_weak) == ("d", "b")
+    pool = router.for_pool(["gpt-next", "b", "mine"], references={"gpt-next": "d", "mine": "a"})
+    assert pool.models == ("gpt-next", "b", "mine")
+    np.testing.assert_array_equal(pool.score(PROMPTS), router.for_pool(["d", "b", "a"]).score(PROMPTS))
+
+
+def test_tier_is_the_mean_quality_of_its_models(tmp_path):
+    router = tiered()
+    qualities = router.model_qualities_from_embeddings(router.embedder.embed(PROMPTS))
+    best, second = qualities[:, [0, 3]].mean(axis=1), qualities[:, [1, 2]].mean(axis=1)
+    expected = 1 / (1 + np.exp(second - best))
+    for pair in (
+        router.for_pair("tier 0", "tier 2"),
+        router.for_pair("x", "y", references={"x": "tier 0", "y": "tier 2"}),
+    ):
+        np.testing.assert_allclose(pair.strong_win_rates(PROMPTS), expected, rtol=0, atol=1e-12)
+        loaded = load_router(pair.save_pretrained(tmp_path / "tiers"), embedder=HashEmbedder(6))
+        np.testing.assert_array_equal(loaded.score(PROMPTS), pair.score(PROMPTS))
+        assert loaded.tiers == router.tiers
+    pool = router.for_pool(["tier 0", "e", "tier 2"]).score(PROMPTS)
+    ordered = np.stack([best, qualities[:, 4], second], axis=1)
+    expected = 1 / (1 + np.exp(ordered.mean(axis=1, keepdims=True) - ordered))
+    np.testing.assert_allclose(pool, expected, rtol=0, atol=1e-12)
+
+
+def test_published_models_have_the_tiers_of_the_paper():
+    assert [len(models) for models in ARENA_TIERS] == [2, 5, 17, 22, 5, 3, 5, 2, 2, 1]
+    assert sorted(model for models in ARENA_TIERS for model in models) == list(ARENA_MODELS)
+    assert ARENA_TIERS[0] == ("gpt-4-0125-preview", "gpt-4-1106-preview")
+    assert WEAK in ARENA_TIERS[2]
+
+
+@pytest.mark.parametrize(
+    ("make", "match"),
+    [
+        (lambda r: r.for_pair("tier 1", "b"), "'tier 1' is no tier of this router; there are: 'tier 0', 'tier 2'"),
+        (lambda r: r.for_pool(["x", "b"], references={"x": "tier 9"}), "model='tier 9' is no tier"),
+        (lambda r: r.for_pair("x", "b", references={"x": "gpt-5"}), r"'gpt-5' is not a reference model.*a, b, c"),
+        (lambda r: r.for_pair("a", "b", references={"a": "c"}), "references names 'a', which the router knows itself"),
+        (lambda r: r.for_pair("x", "b", references={"x": "b"}), "two different models"),
+        (lambda r: small().for_pair("tier 0", "b"), "there are: none"),
+        (lambda r: small(tiers={"z": 0}), "tiers names 'z'"),
+    ],
+)  # fmt: skip
+def test_reference_or_tier_that_is_not_there(make, match):
+    with pytest.raises(ConfigurationError, match=match):  # an UnknownModelError is one
+        make(tiered())
