@@ -242,7 +242,7 @@ def main() -> int:
     measured = (
         f"`python benchmarks/language_model_routers.py`, {datetime.now(UTC):%Y-%m-%d}, {platform.machine()} ({os.cpu_count()} "
         f"cores, {THREADS} threads), Python {platform.python_version()}, {packages}; the peer: {results[0][1]}. Median (smallest "
-        f"to largest) of the runs: {runs}. What is measured is said at the head of the script; mf is without the embedding on both "
+        f"to largest) of the runs: {runs}. What is measured is said at the head of the script; mf is without embedding on both "
         "sides."
     )
     lines = [
