@@ -13,7 +13,7 @@ IndexKind = Literal["exact", "approximate"]
 EXACT_UP_TO = 1_000_000
 """How many vectors are searched exactly unless asked otherwise."""
 
-_BLOCK = 1 << 24  # similarities that are held at once: 64 MB
+_BLOCK = 1 << 23  # similarities that are held at once: 32 MB
 _STRIPES = 64
 
 
@@ -65,32 +65,32 @@ class ExactIndex:
         n = len(self.vectors)
         k = min(k, n)
         positions, cosines = np.empty((len(rows), k), np.int64), np.empty((len(rows), k))
-        step = max(1, _BLOCK // n)
+        step = max(1, min(len(rows), _BLOCK // n))
+        held = np.empty((step, n), dtype=np.float32)
         for start in range(0, len(rows), step):
             block = rows[start : start + step]
-            similar = (self.vectors @ block[0])[None, :] if len(block) == 1 else block @ self.vectors.T
-            for offset, candidates in enumerate(self._preselect(similar, k)):
+            if len(block) == 1:
+                np.dot(self.vectors, block[0], out=held[0])
+            else:
+                np.matmul(block, self.vectors.T, out=held[: len(block)])
+            for offset, query in enumerate(block):
                 row = start + offset
-                positions[row], cosines[row] = rank(self.vectors, block[offset], candidates, k)
+                positions[row], cosines[row] = rank(self.vectors, query, self._preselect(held[offset], k), k)
         return positions, cosines
 
-    def _preselect(self, similar: NDArray[np.float32], k: int) -> list[NDArray[np.int64]]:
-        """Return for each row the few positions among which its k largest numbers surely are."""
-        n = similar.shape[1]
+    def _preselect(self, similar: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+        """Return the few positions among which the k largest of n numbers surely are."""
+        n = len(similar)
         height = max(1, min(_STRIPES, n // (4 * k)))
         width = n // height
-        stripes = similar[:, : height * width].reshape(len(similar), height, width)
-        rest = similar[:, height * width :]
+        stripes, rest = similar[: height * width].reshape(height, width), similar[height * width :]
         # The k-th largest of the columns' maxima is no more than the k-th largest number, and quickly found.
-        tops = np.concatenate([np.maximum.reduce(stripes, axis=1), rest], axis=1)
-        limits = np.partition(tops, tops.shape[1] - k, axis=1)[:, -k] - self._slack
-        found = []
-        for row, limit in enumerate(limits):
-            columns = np.flatnonzero(tops[row, :width] >= limit)
-            high, column = np.nonzero(stripes[row][:, columns] >= limit)
-            left = np.flatnonzero(rest[row] >= limit) + height * width
-            found.append(np.concatenate([high * width + columns[column], left]))
-        return found
+        tops = np.concatenate([stripes.max(axis=0), rest])
+        limit = np.partition(tops, len(tops) - k)[-k] - self._slack
+        columns = np.flatnonzero(tops[:width] >= limit)
+        high, column = np.nonzero(stripes[:, columns] >= limit)
+        left = np.flatnonzero(rest >= limit) + height * width
+        return np.concatenate([high * width + columns[column], left])
 
 
 class ApproximateIndex:
