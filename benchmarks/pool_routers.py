@@ -34,6 +34,7 @@ from routellm_core.evaluation.pool_bounds import (
 from routellm_core.policies import (
     ClosestPolicy,
     ContextPolicy,
+    GatedArgmaxPolicy,
     ModelThresholdsPolicy,
     Policy,
     PolicyContext,
@@ -148,10 +149,12 @@ def choose(policy: Policy, scores: Array, threshold: float | None, by_price: Seq
     return np.array([policy.order(row, threshold, by_price)[0] for row in scores], dtype=np.intp)
 
 
-def policies_for(router: Router, train: OutcomeTable, context: PolicyContext) -> dict[str, tuple[Policy, float | None]]:
+def policies_for(
+    router: Router, train: OutcomeTable, context: PolicyContext, single: str
+) -> dict[str, tuple[Policy, float | None]]:
     found: dict[str, tuple[Policy, float | None]] = {
         "argmax": (get_policy("argmax"), None),
-        "argmax_gated 0.5": (get_policy("argmax_gated"), 0.5),
+        "argmax_gated 0.5, else the best single": (GatedArgmaxPolicy(single), 0.5),
         "random_topk 0.6": (get_policy("random_topk"), 0.6),
         "cheapest_above 0.5": (get_policy("cheapest_above"), 0.5),
     }
@@ -200,7 +203,7 @@ def compare_routers(pool: Pool, embedder: CachedEmbedder) -> list[str]:
     for name, (router, seconds) in train_all(train, embedder).items():
         scores = router.score(dev.prompts)
         bound = f"{classifier_bound(scores, dev.scores):.3f}" if router.score_kind == "correctness" else "-"
-        for label, (policy, threshold) in policies_for(router, train, context).items():
+        for label, (policy, threshold) in policies_for(router, train, context, models[single]).items():
             chosen = choose(policy, scores, threshold, by_price)
             use = use_of(chosen, dev.scores, models, parameters=pool.sizes)
             reached = dev.scores[rows, chosen]

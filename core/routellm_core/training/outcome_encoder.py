@@ -104,7 +104,7 @@ def _train(encoder: Any, prompts: list[str], labels: NDArray[np.float64], config
                 vectors = encoder(_features(encoder, [prompts[row] for row in rows]))["sentence_embedding"]
                 logits = head(torch.nn.functional.normalize(vectors, dim=1))
                 losses = torch.nn.functional.binary_cross_entropy_with_logits(logits, truth[rows], reduction="none")
-                loss = losses[known[rows]].mean()
+                loss: Any = losses[known[rows]].mean()
                 optimizer.zero_grad()
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
