@@ -143,7 +143,7 @@ read_prompts([], str(path), "prompt")
             "sentence-transformers",
         ),
         (CACHE, ("lmdb",), "An embedding cache on disk", "cache"),
-        (PARQUET, ("pyarrow",), "Reading .parquet", "eval"),
+        (PARQUET, ("pyarrow",), "Reading and writing .parquet", "eval"),
     ],
     ids=["openai", "openai from a checkpoint", "sentence-transformers", "cache", "parquet"],
 )

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from routellm_core import PoolRouter, __version__, load_router
+from routellm_core.registry import router_names
 from routellm_core.routers.random import RandomRouter
 
 score = import_module("routellm_core.cli.score")  # the package has a function of this name
@@ -330,7 +331,7 @@ def test_help_explains_the_words_and_the_routers(routellm):
     for part in (
         "strong win rate",
         "higher threshold is cheaper",
-        "default, length, mf, random",
+        *router_names(),
         "--field",
         "JSON lines",
     ):
