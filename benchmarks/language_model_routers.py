@@ -91,7 +91,7 @@ def prepare_bert(folder: Path) -> Any:
 def prepare_causal_llm(folder: Path) -> Any:
     """Write SmolLM2-135M as a router in the published layout; return prompts."""
     import torch
-    from steered_model import add_tokens, steer
+    from steered_model import add_tokens, steer  # type: ignore[import-not-found]
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     from routellm_core.checkpoints.model_folder import PROMPT_FILES
@@ -142,6 +142,7 @@ def measure(router_name: str, folder: Path, prompts_file: Path, output: Path) ->
     prompts = json.loads(prompts_file.read_text(encoding="utf-8"))
     from routellm_core import load_router
 
+    parts: list[Any]
     if router_name == "mf":
         router: Any = load_router(folder, embedder=NamedEmbedder())
         score, given = router.strong_win_rates_from_embeddings, np.array(prompts)

@@ -98,9 +98,7 @@ def main() -> None:
     else:
         router, prompts = mf_router(given.folder, prompts), [str(row) for row in range(len(prompts))]
     # The first pass warms up.
-    answers = {
-        "win_rates": np.array([router.calculate_strong_win_rate(prompt) for prompt in prompts], dtype=np.float64)
-    }
+    win_rates = np.array([router.calculate_strong_win_rate(prompt) for prompt in prompts], dtype=np.float64)
     seconds = []
     for _ in range(given.repeat):
         row = []
@@ -111,7 +109,7 @@ def main() -> None:
         seconds.append(row)
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     versions = f"routellm 0.2.0, torch {torch.__version__}, transformers {transformers.__version__}"
-    np.savez(given.output, seconds=np.array(seconds), peak_mb=peak_mb, versions=versions, **answers)
+    np.savez(given.output, win_rates=win_rates, seconds=np.array(seconds), peak_mb=peak_mb, versions=versions)
 
 
 if __name__ == "__main__":

@@ -111,12 +111,12 @@ class MatrixFactorizationRouter(PretrainedRouter, PairRouter):
         tier = _TIER.fullmatch(name)
         if tier is None or name in self.known_models:
             index = index_of_model(name, self.known_models, role=role)
-            return np.eye(1, len(self.known_models), index)[0]
+            return np.asarray(np.eye(1, len(self.known_models), index)[0])
         members = np.array([self.tiers.get(model) == int(tier[1]) for model in self.known_models], dtype=np.float64)
         if not members.any():
             there = ", ".join(f"'tier {number}'" for number in sorted(set(self.tiers.values()))) or "none"
             raise UnknownModelError(f"{role}={name!r} is no tier of this router; there are: {there}")
-        return members / members.sum()
+        return np.asarray(members / members.sum())
 
     def _collapse(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Fold everything but the prompt into one vector and one number per model."""
