@@ -86,8 +86,8 @@ class KNNRouter(OutcomeRouter):
                 f"models and an embedder of {self.embedder.dimension} dimensions expected are (n, {self.embedder.dimension}) "
                 f"and (n, {len(self.models)})"
             )
-        self._known = ~np.isnan(results)
-        self._outcomes = np.where(self._known, results, np.float32(0))
+        self._known = (~np.isnan(results)).astype(np.float32)
+        self._outcomes = np.where(self._known > 0, results, np.float32(0))
         if not ((self._outcomes >= 0) & (self._outcomes <= 1)).all():
             raise ConfigurationError("outcomes must be in [0, 1], or NaN where a model was not run")
         if isinstance(k, bool) or not isinstance(k, int) or k < 1:
@@ -108,7 +108,7 @@ class KNNRouter(OutcomeRouter):
     @cached_property
     def mean_outcomes(self) -> NDArray[np.float64]:
         """The mean outcome of each model over the training prompts it was run on, shape (m,); 0.5 for one never run."""
-        counts = self._known.sum(axis=0)
+        counts = self._known.sum(axis=0, dtype=np.float64)
         sums = self._outcomes.sum(axis=0, dtype=np.float64)
         return np.where(counts > 0, sums / np.maximum(counts, 1), 0.5)
 
@@ -117,11 +117,9 @@ class KNNRouter(OutcomeRouter):
 
     def _average(self, positions: NDArray[np.int64], cosines: NDArray[np.float64]) -> NDArray[np.float64]:
         weights = np.maximum(cosines, 0.0) if self.weights == "similarity" else np.ones_like(cosines)
-        sums, totals = np.zeros((len(positions), len(self.models))), np.zeros((len(positions), len(self.models)))
-        for place in range(positions.shape[1]):  # one neighbour of all queries at a time: the order of summing is fixed
-            at, weight = positions[:, place], weights[:, place : place + 1]
-            sums += weight * self._outcomes[at]
-            totals += weight * self._known[at]
+        sums, totals = np.empty((len(positions), len(self.models))), np.empty((len(positions), len(self.models)))
+        for row, (at, weight) in enumerate(zip(positions, weights, strict=True)):  # products of one shape round alike
+            sums[row], totals[row] = weight @ self._outcomes[at], weight @ self._known[at]
         shrunk = totals + self.shrinkage
         mean = self.mean_outcomes
         return np.where(shrunk > 0, (sums + self.shrinkage * mean) / np.where(shrunk > 0, shrunk, 1.0), mean).clip(
@@ -175,7 +173,7 @@ class KNNRouter(OutcomeRouter):
         kept = None if self._prompts is None else (*self._prompts, *prompts)
         return type(self)(
             np.concatenate([self._index.vectors, self._checked(self.embedder.embed(prompts))]),
-            np.concatenate([np.where(self._known, self._outcomes, np.nan), rows]),
+            np.concatenate([np.where(self._known > 0, self._outcomes, np.nan), rows]),
             models=self.models,
             embedder=self.embedder,
             k=self.k,
