@@ -1,0 +1,200 @@
+"""Log-likelihoods of texts after prompts by a causal model of `transformers`; the one module here that imports torch."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any
+
+from routellm_core.errors import ConfigurationError, MissingDependencyError
+from routellm_core.robustness.scoring import Likelihood, Progress
+
+try:
+    import torch
+    import transformers
+except ImportError as error:
+    raise MissingDependencyError.for_extra("Scoring answers by likelihood", "torch") from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """A prompt and its continuations as tokens."""
+
+    prefix: list[int]  # what all continuations share and nobody is asked about, but for its last token
+    tails: list[list[int]]  # from the last shared token on
+    scored: list[int]  # how many tokens at the end of each tail belong to the continuation
+
+
+class CausalScorer:
+    """A causal language model that gives log-likelihoods.
+
+    Args:
+        model: A causal model of `transformers`, or its folder or Hub repository.
+        tokenizer: Its tokenizer; None loads it from the folder or repository.
+        batch_size: How many prompts are read at once, each with all its continuations.
+        prefix_cache: Read what continuations and prompts share only once. A model whose cache is of another kind than the
+            usual keys and values (one without attention, say) needs False.
+        name: What tables call the model; None takes the last part of its path.
+        revision: The revision on the Hub.
+
+    Raises:
+        ConfigurationError: If the model cannot be loaded, or the batch size is no whole number of 1 or more.
+        MissingDependencyError: If the extra `torch` is not installed.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any = None,
+        *,
+        batch_size: int = 16,
+        prefix_cache: bool = True,
+        name: str | None = None,
+        revision: str | None = None,
+    ) -> None:
+        if batch_size < 1:
+            raise ConfigurationError(f"batch_size must be 1 or more, not {batch_size!r}")
+        if isinstance(model, str | PathLike):
+            try:
+                tokenizer = tokenizer or transformers.AutoTokenizer.from_pretrained(model, revision=revision)
+                model = transformers.AutoModelForCausalLM.from_pretrained(model, revision=revision)
+            except (OSError, ValueError) as error:
+                raise ConfigurationError(
+                    f"{str(model)!r} cannot be loaded as a causal language model: {error}"
+                ) from error
+        if tokenizer is None:
+            raise ConfigurationError("give tokenizer= with a model object")
+        self._model = model.eval()
+        self._tokenizer = tokenizer
+        self._batch_size = batch_size
+        self._prefix_cache = prefix_cache
+        self.name = name or str(model.config.name_or_path).rstrip("/").rpartition("/")[2] or "model"
+
+    def __repr__(self) -> str:
+        return f"CausalScorer({self.name!r})"
+
+    def log_likelihoods(
+        self,
+        prompts: Sequence[str],
+        continuations: Sequence[Sequence[str]],
+        *,
+        progress: Progress | None = None,
+    ) -> list[list[Likelihood]]:
+        """Return how likely each continuation is after its prompt.
+
+        A continuation's tokens are those of prompt and continuation together from where they differ from the prompt's.
+
+        Args:
+            prompts: n texts.
+            continuations: For each, the texts that may follow, with the space before them.
+            progress: Called with how many prompts are done, and of how many.
+
+        Raises:
+            ConfigurationError: If there is not one list of continuations a prompt, one is empty, or has no token.
+        """
+        if len(prompts) != len(continuations):
+            raise ConfigurationError(
+                f"there are {len(prompts)} prompts and {len(continuations)} lists of continuations"
+            )
+        questions = [self._tokenized(p, texts) for p, texts in zip(prompts, continuations, strict=True)]
+        # Similar lengths together: less padding. Equal beginnings, as of few-shot prompts, stay together too.
+        order = sorted(range(len(questions)), key=lambda i: len(questions[i].prefix))
+        results: list[list[Likelihood]] = [[] for _ in questions]
+        with torch.inference_mode():
+            for done in range(0, len(order), self._batch_size):
+                rows = order[done : done + self._batch_size]
+                found = self._batch([questions[i] for i in rows])
+                for i in rows:
+                    results[i] = [Likelihood(next(found), scored) for scored in questions[i].scored]
+                if progress is not None:
+                    progress(min(done + self._batch_size, len(order)), len(order))
+        return results
+
+    def _tokenized(self, prompt: str, texts: Sequence[str]) -> _Question:
+        if not texts:
+            raise ConfigurationError("a prompt has no continuations to compare")
+        before = self._ids(prompt)
+        wholes = [self._ids(prompt + text) for text in texts]
+        starts = [_common(before, whole) for whole in wholes]
+        if any(start == len(whole) for start, whole in zip(starts, wholes, strict=True)):
+            raise ConfigurationError("a continuation has no token of its own: an empty text cannot be scored")
+        if min(starts) == 0:  # nothing to read before the first token
+            first = self._tokenizer.bos_token_id
+            if first is None:
+                raise ConfigurationError("the prompt is empty and the tokenizer has no token to begin with")
+            wholes, starts = [[first, *whole] for whole in wholes], [start + 1 for start in starts]
+        shared = min(starts) - 1
+        return _Question(
+            prefix=wholes[0][:shared],
+            tails=[whole[shared:] for whole in wholes],
+            scored=[len(whole) - start for whole, start in zip(wholes, starts, strict=True)],
+        )
+
+    def _ids(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer(text)["input_ids"]
+        if ids and ids[-1] == self._tokenizer.eos_token_id and not text.endswith(str(self._tokenizer.eos_token)):
+            ids = ids[:-1]  # some tokenizers end every text
+        return ids
+
+    def _batch(self, questions: Sequence[_Question]) -> Iterator[float]:
+        tails = [tail for question in questions for tail in question.tails]
+        scored = [count for question in questions for count in question.scored]
+        owner = [i for i, question in enumerate(questions) for _ in question.tails]
+        if not self._prefix_cache:
+            whole = [questions[i].prefix + tail for i, tail in zip(owner, tails, strict=True)]
+            ids, mask = _padded(whole, left=False)
+            return self._read(self._run(ids, mask), whole, scored)
+        common = questions[0].prefix
+        for question in questions[1:]:
+            common = common[: _common(common, question.prefix)]
+        cache, mask = None, torch.ones((len(questions), 0), dtype=torch.long)
+        if common:
+            mask = torch.ones((1, len(common)), dtype=torch.long)
+            cache = self._run(torch.tensor([common]), mask, keep=True).past_key_values
+            cache.batch_repeat_interleave(len(questions))
+            mask = mask.expand(len(questions), -1)
+        rests = [question.prefix[len(common) :] for question in questions]
+        if any(rests):
+            ids, own = _padded(rests, left=True)
+            mask = torch.cat([mask, own], dim=1)
+            cache = self._run(ids, mask, cache, keep=True).past_key_values
+        if cache is not None:
+            cache.batch_select_indices(torch.tensor(owner))
+        ids, own = _padded(tails, left=False)
+        return self._read(self._run(ids, torch.cat([mask[owner], own], dim=1), cache), tails, scored)
+
+    def _run(self, ids: Any, mask: Any, cache: Any = None, *, keep: bool = False) -> Any:
+        """Read tokens that stand behind those of the cache; `mask` covers both. Of what is only kept no logits are made."""
+        positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+        device = self._model.device
+        return self._model(
+            input_ids=ids.to(device),
+            attention_mask=mask.to(device),
+            position_ids=positions.to(device),
+            past_key_values=cache,
+            use_cache=keep or cache is not None,
+            logits_to_keep=1 if keep else 0,
+        )
+
+    @staticmethod
+    def _read(output: Any, sequences: Sequence[Sequence[int]], scored: Sequence[int]) -> Iterator[float]:
+        for row, (sequence, count) in enumerate(zip(sequences, scored, strict=True)):
+            start = len(sequence) - count
+            logits = output.logits[row, start - 1 : len(sequence) - 1].float()
+            chosen = torch.tensor(sequence[start:], device=logits.device)
+            yield float(torch.log_softmax(logits, dim=-1).gather(1, chosen[:, None]).sum())
+
+
+def _common(a: Sequence[int], b: Sequence[int]) -> int:
+    """Return how many tokens two lists begin with alike."""
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+
+
+def _padded(rows: Sequence[Sequence[int]], *, left: bool) -> tuple[Any, Any]:
+    longest = max(map(len, rows))
+    ids = torch.zeros((len(rows), longest), dtype=torch.long)
+    mask = torch.zeros((len(rows), longest), dtype=torch.long)
+    for i, row in enumerate(rows):
+        where = slice(longest - len(row), longest) if left else slice(0, len(row))
+        ids[i, where] = torch.tensor(row, dtype=torch.long)
+        mask[i, where] = 1
+    return ids, mask

@@ -1,0 +1,116 @@
+"""Likelihoods against a straight computation, one item at a time."""
+
+import pytest
+
+from routellm_core.errors import ConfigurationError
+from routellm_core.robustness.items import Item
+from routellm_core.robustness.scoring import LikelihoodModel
+from support.tiny_transformers import LLAMA_TOKENS, language_model, require_torch, tokenizer
+
+PROMPTS = [
+    "What is the capital of France?\nA. Paris\nB. Rome\nAnswer:",
+    "What is the capital of Spain?\nA. word\nB. a fox and a dog\nAnswer:",
+    "Hi",
+    "",
+    "What is " + "word " * 30,
+    "Übersetze: 速い",
+]
+CONTINUATIONS = [
+    [" A", " B"],
+    [" word", " a fox and a dog", " x"],
+    [" there!"],
+    ["Hi!", "word"],
+    [" a", " b"],
+    ["茶色", "ß"],
+]
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    require_torch()
+    return language_model()
+
+
+def straight(model, made, prompt, text):
+    import torch
+
+    before, whole = made(prompt)["input_ids"], made(prompt + text)["input_ids"]
+    start = 0
+    while start < len(before) and before[start] == whole[start]:
+        start += 1
+    with torch.inference_mode():
+        logits = torch.log_softmax(model(torch.tensor([whole])).logits[0].float(), dim=-1)
+    return sum(float(logits[i - 1, whole[i]]) for i in range(start, len(whole))), len(whole) - start
+
+
+@pytest.mark.parametrize("cached", [True, False])
+@pytest.mark.parametrize("batch_size", [1, 4, 16])
+def test_straight_computation(tiny, cached, batch_size):
+    from routellm_core.robustness.likelihood import CausalScorer
+
+    scorer = CausalScorer(*tiny, batch_size=batch_size, prefix_cache=cached)
+    done = []
+    found = scorer.log_likelihoods(PROMPTS, CONTINUATIONS, progress=lambda *at: done.append(at))
+    for prompt, texts, likelihoods in zip(PROMPTS, CONTINUATIONS, found, strict=True):
+        for text, likelihood in zip(texts, likelihoods, strict=True):
+            expected, tokens = straight(*tiny, prompt, text)
+            assert likelihood.log_probability == pytest.approx(expected, abs=1e-4)
+            assert likelihood.tokens == tokens
+    assert done[-1] == (6, 6)
+
+
+def test_shared_beginnings_change_nothing(tiny):
+    from routellm_core.robustness.likelihood import CausalScorer
+
+    long = "Which? A fox.\n" * 6
+    prompts = [long + end for end in ("one", "two words", "three words more", "one")]
+    texts = [[" fox", " a dog"]] * 4
+    scorer = CausalScorer(*tiny)
+    found = scorer.log_likelihoods(prompts, texts)
+    for prompt, likelihoods in zip(prompts, found, strict=True):
+        for text, likelihood in zip(texts[0], likelihoods, strict=True):
+            assert likelihood.log_probability == pytest.approx(straight(*tiny, prompt, text)[0], abs=1e-4)
+    for first, last in zip(found[0], found[3], strict=True):
+        assert first.log_probability == pytest.approx(last.log_probability, abs=1e-5)
+
+
+def test_a_tokenizer_without_a_first_token_cannot_score_an_empty_prompt(tiny):
+    from routellm_core.robustness.likelihood import CausalScorer
+
+    bare = tokenizer(LLAMA_TOKENS)
+    scorer = CausalScorer(tiny[0], bare)
+    assert len(scorer.log_likelihoods(["Hi"], [[" there"]])[0]) == 1
+    with pytest.raises(ConfigurationError, match="no token to begin with"):
+        scorer.log_likelihoods([""], [["Hi"]])
+
+
+def test_a_folder_and_the_rules(tiny, tmp_path):
+    from routellm_core.robustness.likelihood import CausalScorer
+
+    model, made = tiny
+    model.save_pretrained(tmp_path / "tiny-model")
+    made.save_pretrained(tmp_path / "tiny-model")
+    asked = LikelihoodModel(CausalScorer(tmp_path / "tiny-model"))
+    assert asked.name == "tiny-model"
+    items = [Item(str(i), f"Which is {i}?", ("a fox", "a dog", "word"), i % 3) for i in range(5)]
+    for rule in ("symbol", "hybrid", "cloze"):
+        answers = asked.answer(items, rule=rule)
+        assert set(answers.chosen) <= {0, 1, 2}
+
+
+def test_refuses(tiny, tmp_path):
+    from routellm_core.robustness.likelihood import CausalScorer
+
+    scorer = CausalScorer(*tiny)
+    with pytest.raises(ConfigurationError, match="empty text"):
+        scorer.log_likelihoods(["Hi"], [[""]])
+    with pytest.raises(ConfigurationError, match="no continuations"):
+        scorer.log_likelihoods(["Hi"], [[]])
+    with pytest.raises(ConfigurationError, match="1 prompts and 0 lists"):
+        scorer.log_likelihoods(["Hi"], [])
+    with pytest.raises(ConfigurationError, match="batch_size must be 1 or more, not 0"):
+        CausalScorer(*tiny, batch_size=0)
+    with pytest.raises(ConfigurationError, match="give tokenizer="):
+        CausalScorer(tiny[0])
+    with pytest.raises(ConfigurationError, match="cannot be loaded as a causal language model"):
+        CausalScorer(tmp_path)
