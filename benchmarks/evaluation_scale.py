@@ -1,6 +1,6 @@
 """Measure the evaluation of a million prompts: curve, all figures, 1,000 bootstrap resamples.
 
-    python benchmarks/evaluation_scale.py [--prompts 1000000] [--resamples 1000] [--out docs/benchmarks/evaluation.md]
+    python benchmarks/evaluation_scale.py [--prompts 1000000] [--resamples 1000] [--out docs/benchmarks/evaluation_scale.md]
 
 Targets: under 60 s and 4 GB on two cores, for one router; with the baselines that `evaluate` puts beside it is reported as well.
 """

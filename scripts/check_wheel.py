@@ -71,6 +71,40 @@ def check_prices() -> None:
     assert look_up_price("gpt-4o", "openai") is not None
 
 
+def check_index() -> None:
+    import numpy as np
+
+    from routellm_core.routers.index import ApproximateIndex
+
+    vectors = np.eye(8, dtype=np.float32)
+    assert ApproximateIndex(vectors).search(vectors[:2], k=1)[0].tolist() == [[0], [1]]
+
+
+def check_eval() -> None:
+    import tempfile
+
+    routellm = Path(sys.executable).with_name("routellm")
+    rows = [f"What is {n} plus {n}?,{n % 2},1" for n in range(40)]
+    with tempfile.TemporaryDirectory() as folder:
+        table = Path(folder, "outcomes.csv")
+        table.write_text("\n".join(["prompt,score::small,score::large", *rows]) + "\n", encoding="utf-8")
+        command = [
+            routellm,
+            "evaluate",
+            "--router",
+            "length",
+            "--benchmark",
+            table,
+            "--strong",
+            "large",
+            "--weak",
+            "small",
+        ]
+        subprocess.run([*command, "--bootstrap", "50", "--out", folder], capture_output=True, text=True, check=True)
+        assert list(Path(folder).rglob("*.html"))
+        assert list(Path(folder).rglob("*.svg"))
+
+
 def expect_missing(import_it: Callable[[], object], extra: str) -> None:
     try:
         import_it()
@@ -87,6 +121,9 @@ CHECKS = {
     "openai": ("routellm_core.embedders.openai", check_openai),
 }
 
+OPTIONS = {"cache": check_cache, "prices": check_prices, "index": check_index, "eval": check_eval}
+"""What is used through a class or a command that is there without the extra too."""
+
 
 def main() -> None:
     extras = set(sys.argv[1:])
@@ -99,10 +136,9 @@ def main() -> None:
             )
         else:
             expect_missing(lambda name=module: importlib.import_module(name), extra)  # type: ignore[misc]
-    if "cache" in extras:
-        check_cache()
-    if "prices" in extras:
-        check_prices()
+    for extra, check in OPTIONS.items():
+        if extra in extras:
+            check()
     print(f"the wheel works with the extras {sorted(extras) or 'none'}")
 
 
