@@ -104,7 +104,8 @@ class RoutedBase(FunctionCallingLLM):
         for name, llm in self.candidates.items():
             before = self._handed_on.setdefault(name, _HandedOn())
             known = llm.callback_manager
-            if known is None or not known.handlers or known is before.manager:
+            # Every manager of LlamaIndex starts with the handlers of its settings: the same ones are nobody's own.
+            if known is None or known is before.manager or all(one in manager.handlers for one in known.handlers):
                 llm.callback_manager = before.manager = manager
 
     def with_threshold(self, threshold: float | None) -> Self:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from llama_index.core import Settings, SummaryIndex
 from llama_index.core.base.llms.types import ChatMessage, MessageRole
-from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
+from llama_index.core.callbacks import CallbackManager, LlamaDebugHandler, TokenCountingHandler
 from llama_index.core.instrumentation import get_dispatcher
 from llama_index.core.instrumentation.event_handlers import BaseEventHandler
 from llama_index.core.instrumentation.events.llm import (
@@ -152,6 +152,30 @@ def test_handlers_of_a_model_are_kept() -> None:
     assert strong.callback_manager is own_manager
     assert weak.callback_manager is shared
     assert (len(own.llm_token_counts), len(handler.llm_token_counts)) == (1, 1)
+
+
+async def test_handlers_that_models_took_over_from_settings_are_not_their_own(make_pair) -> None:
+    (first, first_handler), (second, second_handler) = manager(), manager()
+    Settings.callback_manager = first
+    pair = make_pair()
+    assert pair.weak.callback_manager.handlers == [first_handler]
+    Settings.llm = pair.llm
+    query(Settings.llm)
+    Settings.callback_manager = second
+    query(Settings.llm)
+    assert (len(first_handler.llm_token_counts), len(second_handler.llm_token_counts)) == (1, 1)
+
+
+def test_the_global_handler_of_llamaindex_belongs_to_no_model(make_pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    everywhere = LlamaDebugHandler(print_trace_on_end=False)
+    monkeypatch.setattr("llama_index.core.global_handler", everywhere)
+    pair = make_pair()
+    assert pair.weak.callback_manager.handlers == [everywhere]
+    shared, handler = manager()
+    pair.llm.callback_manager = shared
+    pair.llm.complete("easy")
+    assert len(handler.llm_token_counts) == 1
+    assert len(everywhere.get_llm_inputs_outputs()) == 1
 
 
 def test_a_later_manager_replaces_the_one_that_was_handed_on(pair) -> None:
