@@ -1,0 +1,95 @@
+"""Averaged labels: what is averaged, over what, and how far single results differ."""
+
+import math
+
+import numpy as np
+import pytest
+
+from routellm_core.errors import ConfigurationError
+from routellm_core.preferences.outcomes import read_outcomes, write_outcomes
+from routellm_core.robustness.items import Item
+from routellm_core.robustness.labels import average_answers, demonstration_labels, label_variances, permutation_labels
+from routellm_core.robustness.scoring import Answers
+
+ITEMS = [
+    Item(f"i{i}", f"Question {i}?", tuple(f"{i}.{j}" for j in range(4)), i % 4, group="ab"[i % 2]) for i in range(6)
+]
+POOL = [Item(f"p{i}", f"Pool {i}?", tuple(f"{i}.{j}" for j in range(4)), i % 4, group="ab"[i % 2]) for i in range(8)]
+
+
+class Model:
+    """Answers by a rule of its own; keeps how it was asked."""
+
+    def __init__(self, name, choose):
+        self.name, self.choose, self.asked = name, choose, []
+
+    def answer(self, items, demonstrations=None, *, rule="symbol", progress=None):
+        self.asked.append((items, demonstrations, rule))
+        progress(len(items), len(items))
+        shown = demonstrations or [()] * len(items)
+        chosen = tuple(self.choose(item, before) for item, before in zip(items, shown, strict=True))
+        return Answers(tuple(items), chosen, f"{rule}, made up")
+
+
+KNOWS = Model("knows", lambda item, _: item.gold)
+FIRST = Model("first", lambda item, _: 0)
+HALF = Model("half", lambda item, _: item.gold if item.gold % 2 else None)
+
+
+def test_permutations_take_the_bias_away(tmp_path):
+    done = []
+    table = permutation_labels(ITEMS, [KNOWS, FIRST, HALF], progress=lambda *at: done.append(at))
+    assert table.scores.tolist() == [[1.0, 0.25, 1.0]] * 6
+    assert table.samples.shape == (6, 3, 4)
+    assert np.isnan(table.samples[:, 2]).sum() == 12
+    assert done[-1] == (72, 72)
+    assert [at for at, _ in done] == sorted(at for at, _ in done)
+    assert label_variances(table) == pytest.approx([0, 0.25, 0])
+    assert table.provenance["averaged over"] == "4 cyclic orders of the choices"
+    assert table.provenance["unparsable"] == {"knows": 0, "first": 0, "half": 12}
+    assert table.provenance["variance within a prompt"] == {"knows": 0.0, "first": 0.25, "half": 0.0}
+    back = read_outcomes(write_outcomes(table, tmp_path / "labels.jsonl"))
+    assert back.scores.tolist() == table.scores.tolist()
+    assert back.prompts == tuple(item.prompt for item in ITEMS)
+    assert back.groups == ("a", "b") * 3
+    assert dict(back.provenance) == dict(table.provenance)
+
+
+def test_demonstrations_are_drawn_anew():
+    model = Model("m", lambda item, before: before[0].answer)
+    table = demonstration_labels(ITEMS, [model], POOL, shots=3, draws=5, seed=7)
+    assert {rule for _, _, rule in model.asked} == {"hybrid"}
+    drawn = {tuple(d.item.id for d in shown[0]) for _, shown, _ in model.asked}
+    assert len(drawn) == 5
+    assert all(len(shown[0]) == 3 for _, shown, _ in model.asked)
+    assert table.provenance["averaged over"] == "5 draws of 3 mixed demonstrations"
+    assert table.provenance["seed"] == 7
+    assert 0 < label_variances(table)[0] < 0.4
+    again = demonstration_labels(ITEMS, [Model("m", model.choose)], POOL, shots=3, draws=5, seed=7)
+    assert again.samples.tolist() == table.samples.tolist()
+
+
+def test_nothing_readable_has_no_score():
+    silent = Answers(tuple(ITEMS), (None,) * 6, "symbol")
+    table = average_answers(ITEMS, {"silent": [silent]})
+    assert np.isnan(table.scores).all()
+    assert math.isnan(label_variances(table)[0])
+
+
+def test_refuses():
+    with pytest.raises(ConfigurationError, match="one item and one model"):
+        permutation_labels(ITEMS, [])
+    with pytest.raises(ConfigurationError, match=r"as many choices, not \[2, 4\]"):
+        permutation_labels([*ITEMS, Item("two", "Q?", ("x", "y"), 0)], [KNOWS])
+    with pytest.raises(ConfigurationError, match="no gold answer"):
+        permutation_labels([Item("n", "Q?", ("x", "y"))], [KNOWS])
+    with pytest.raises(ConfigurationError, match="different names"):
+        permutation_labels(ITEMS, [KNOWS, KNOWS])
+    with pytest.raises(ConfigurationError, match="draws must be 1 or more, not 0"):
+        demonstration_labels(ITEMS, [KNOWS], POOL, draws=0)
+    with pytest.raises(ConfigurationError, match="6 items are asked and in the pool"):
+        demonstration_labels(ITEMS, [KNOWS], ITEMS)
+    with pytest.raises(ConfigurationError, match="other items"):
+        average_answers(ITEMS, {"m": [Answers((ITEMS[0],), (0,), "symbol")]})
+    with pytest.raises(ConfigurationError, match=r"rounds of answers, 1 or more, not \[0\]"):
+        average_answers(ITEMS, {"m": []})
