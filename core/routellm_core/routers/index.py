@@ -13,7 +13,7 @@ IndexKind = Literal["exact", "approximate"]
 EXACT_UP_TO = 1_000_000
 """How many vectors are searched exactly unless asked otherwise."""
 
-_BLOCK = 1 << 23  # similarities that are held at once: 32 MB
+_BLOCK = 1 << 24  # similarities that are held at once: 64 MB
 _STRIPES = 64
 
 
