@@ -136,31 +136,44 @@ class CausalScorer:
         return ids
 
     def _batch(self, questions: Sequence[_Question]) -> Iterator[float]:
-        tails = [tail for question in questions for tail in question.tails]
-        scored = [count for question in questions for count in question.scored]
-        owner = [i for i, question in enumerate(questions) for _ in question.tails]
-        if not self._prefix_cache:
-            whole = [questions[i].prefix + tail for i, tail in zip(owner, tails, strict=True)]
-            ids, mask = _padded(whole, left=False)
-            return self._read(self._run(ids, mask), whole, scored)
-        common = questions[0].prefix
-        for question in questions[1:]:
-            common = common[: _common(common, question.prefix)]
-        cache, mask = None, torch.ones((len(questions), 0), dtype=torch.long)
+        """Yield the log-probability of every continuation, question by question."""
+        if self._prefix_cache:
+            common, rests = _split_common([question.prefix for question in questions])
+        else:
+            common, rests = [], [[] for _ in questions]
+        # What is read of a continuation: all but its last token. Continuations of one token read the same, once.
+        reads: dict[tuple[int, tuple[int, ...]], int] = {}
+        asked = []
+        for owner, question in enumerate(questions):
+            for tail, count in zip(question.tails, question.scored, strict=True):
+                whole = tail if self._prefix_cache else question.prefix + tail
+                row = reads.setdefault((owner, tuple(whole[:-1])), len(reads))
+                asked.append((row, whole, count))
+        owners = [owner for owner, _ in reads]
+        cache, mask = self._read_prefixes(common, rests, owners)
+        ids, own = _padded([read for _, read in reads], left=False)
+        logits = self._run(ids, torch.cat([mask, own], dim=1), cache).logits
+        for row, whole, count in asked:
+            start = len(whole) - count
+            scores = torch.log_softmax(logits[row, start - 1 : len(whole) - 1].float(), dim=-1)
+            chosen = torch.tensor(whole[start:], device=scores.device)
+            yield float(scores.gather(1, chosen[:, None]).sum())
+
+    def _read_prefixes(self, common: list[int], rests: Sequence[list[int]], owners: Sequence[int]) -> tuple[Any, Any]:
+        """Read what all prompts share once and the rest of each once; returns the cache and its mask, a row an owner."""
+        cache, mask = None, torch.ones((len(rests), 0), dtype=torch.long)
         if common:
             mask = torch.ones((1, len(common)), dtype=torch.long)
             cache = self._run(torch.tensor([common]), mask, keep=True).past_key_values
-            cache.batch_repeat_interleave(len(questions))
-            mask = mask.expand(len(questions), -1)
-        rests = [question.prefix[len(common) :] for question in questions]
+            cache.batch_repeat_interleave(len(rests))
+            mask = mask.expand(len(rests), -1)
         if any(rests):
             ids, own = _padded(rests, left=True)
             mask = torch.cat([mask, own], dim=1)
             cache = self._run(ids, mask, cache, keep=True).past_key_values
         if cache is not None:
-            cache.batch_select_indices(torch.tensor(owner))
-        ids, own = _padded(tails, left=False)
-        return self._read(self._run(ids, torch.cat([mask[owner], own], dim=1), cache), tails, scored)
+            cache.batch_select_indices(torch.tensor(owners))
+        return cache, mask[list(owners)]
 
     def _run(self, ids: Any, mask: Any, cache: Any = None, *, keep: bool = False) -> Any:
         """Read tokens that stand behind those of the cache; `mask` covers both. Of what is only kept no logits are made."""
@@ -175,13 +188,13 @@ class CausalScorer:
             logits_to_keep=1 if keep else 0,
         )
 
-    @staticmethod
-    def _read(output: Any, sequences: Sequence[Sequence[int]], scored: Sequence[int]) -> Iterator[float]:
-        for row, (sequence, count) in enumerate(zip(sequences, scored, strict=True)):
-            start = len(sequence) - count
-            logits = output.logits[row, start - 1 : len(sequence) - 1].float()
-            chosen = torch.tensor(sequence[start:], device=logits.device)
-            yield float(torch.log_softmax(logits, dim=-1).gather(1, chosen[:, None]).sum())
+
+def _split_common(rows: Sequence[list[int]]) -> tuple[list[int], list[list[int]]]:
+    """Split what all rows begin with from the rest of each."""
+    common = rows[0]
+    for row in rows[1:]:
+        common = common[: _common(common, row)]
+    return common, [row[len(common) :] for row in rows]
 
 
 def _common(a: Sequence[int], b: Sequence[int]) -> int:
