@@ -1,0 +1,164 @@
+"""`routellm robustness labels`."""
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from routellm_core.cli.named import parse_named
+from routellm_core.cli.output import print_tables
+from routellm_core.cli.progress import progress_bar
+from routellm_core.errors import ConfigurationError, MissingDependencyError
+
+
+class Format(StrEnum):
+    """How results are printed."""
+
+    table = "table"
+    json = "json"
+
+
+class Average(StrEnum):
+    """What results are averaged over."""
+
+    permutations = "permutations"
+    demonstrations = "demonstrations"
+
+
+class Scoring(StrEnum):
+    """How answers are read."""
+
+    symbol = "symbol"
+    hybrid = "hybrid"
+    cloze = "cloze"
+
+
+class Normalisation(StrEnum):
+    """What log-likelihoods of texts are divided by."""
+
+    chars = "chars"
+    tokens = "tokens"
+    bytes = "bytes"
+    none = "none"
+
+
+def labels(
+    data: Annotated[
+        str,
+        typer.Option(help="The questions: prompt and gold, or question, choices and gold columns; perhaps id, group."),
+    ],
+    out: Annotated[Path, typer.Option(help="The table of outcomes to write; .csv, .jsonl or .parquet.")],
+    local: Annotated[
+        list[str] | None,
+        typer.Option("--local", metavar="NAME=PATH", help="A causal model: a folder or Hub repository (extra torch)."),
+    ] = None,
+    remote: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--remote", metavar="NAME=MODEL", help="A model behind an OpenAI-compatible endpoint (extra openai)."
+        ),
+    ] = None,
+    base_url: Annotated[
+        str | None, typer.Option(help="The endpoint of --remote; without it OPENAI_BASE_URL, or OpenAI itself.")
+    ] = None,
+    average: Annotated[
+        Average, typer.Option(help="Over all cyclic orders of the choices, or over draws of mixed demonstrations.")
+    ] = Average.permutations,
+    rule: Annotated[
+        Scoring | None, typer.Option(help="Without it symbol for permutations and hybrid for demonstrations.")
+    ] = None,
+    normalisation: Annotated[
+        Normalisation, typer.Option(help="What log-likelihoods of texts are divided by.")
+    ] = Normalisation.chars,
+    draws: Annotated[int, typer.Option(min=1, help="Demonstrations: how often each question is asked.")] = 4,
+    shots: Annotated[int, typer.Option(min=1, help="Demonstrations: how many before each question.")] = 5,
+    pool: Annotated[
+        int, typer.Option(min=1, help="Demonstrations: how many questions, the first, are kept for them.")
+    ] = 20,
+    batch_size: Annotated[int, typer.Option(min=1, help="Questions that a local model reads at once.")] = 16,
+    seed: Annotated[int, typer.Option(help="Of the demonstrations.")] = 0,
+    report: Annotated[
+        str | None, typer.Option(help="Also write report.html, result.json and the figure to this folder (extra eval).")
+    ] = None,
+    format: Annotated[Format, typer.Option("--format", help="A table to read, or JSON to process.")] = Format.table,
+) -> None:
+    """Make outcomes that do not hang on how a multiple-choice question was put.
+
+    Every question is asked several times, and its score is the share of right answers. [bold]permutations[/bold] asks it in every
+    cyclic order of its choices; [bold]demonstrations[/bold] behind several draws of answered questions, a trivial one and one of
+    another group among them. The table trains and evaluates routers like any other; how it was made is written beside it.
+
+    An endpoint allows the rule symbol alone: it gives no likelihoods of given texts.
+
+    Examples:
+        routellm robustness labels --data questions.jsonl --local small=./smol --local big=org/model --out outcomes.jsonl
+
+        routellm robustness labels --data q.csv --remote big=gpt-4.1 --out outcomes.csv --report report
+    """
+    from routellm_core.preferences.outcomes import write_outcomes
+    from routellm_core.robustness.files import read_items
+    from routellm_core.robustness.items import select_items
+    from routellm_core.robustness.labels import demonstration_labels, permutation_labels
+    from routellm_core.robustness.report import label_tables, write_label_report
+
+    found = select_items(read_items(data))
+    models = [*_local(local or (), batch_size, normalisation.value), *_remote(remote or (), base_url)]
+    with progress_bar("Asking") as advance:
+        if average is Average.permutations:
+            table = permutation_labels(found.items, models, rule=rule.value if rule else "symbol", progress=advance)
+        else:
+            table = demonstration_labels(
+                found.items[pool:],
+                models,
+                found.items[:pool],
+                rule=rule.value if rule else "hybrid",
+                shots=shots,
+                draws=draws,
+                seed=seed,
+                progress=advance,
+            )
+    write_outcomes(table, out)
+    if report is not None:
+        write_label_report(table, report)
+    if format is Format.json:
+        typer.echo(json.dumps({"out": str(out), **found.to_dict(), "provenance": dict(table.provenance)}))
+        return
+    print_tables(label_tables(table))
+    typer.echo(f"{found.unreadable} rows left out: no multiple-choice question")
+    typer.echo(f"{found.order_dependent} rows left out: choices depend on their order")
+    typer.echo(f"written: {out}")
+
+
+def _local(named: Any, batch_size: int, normalisation: Any) -> list[Any]:
+    if not named:
+        return []
+    from routellm_core.robustness.likelihood import CausalScorer  # the extra torch
+    from routellm_core.robustness.scoring import LikelihoodModel
+
+    pairs = [parse_named("--local", text) for text in named]
+    return [
+        LikelihoodModel(CausalScorer(path, batch_size=batch_size, name=name), normalisation=normalisation)
+        for name, path in pairs
+    ]
+
+
+def _remote(named: Any, base_url: str | None) -> list[Any]:
+    if not named:
+        return []
+    from routellm_core.robustness.endpoint import EndpointModel
+
+    pairs = [parse_named("--remote", text) for text in named]
+
+    try:
+        import openai  # only an endpoint needs it
+    except ImportError as error:
+        raise MissingDependencyError.for_extra("A remote model", "openai") from error
+    try:
+        client = openai.OpenAI(base_url=base_url)
+    except openai.OpenAIError as error:
+        raise ConfigurationError(
+            "--remote needs a key: set OPENAI_API_KEY (to anything, for a server of yours)"
+        ) from error
+    return [EndpointModel(client, model, name=name) for name, model in pairs]

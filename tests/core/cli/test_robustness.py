@@ -1,0 +1,110 @@
+"""`routellm robustness` through its entry point."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from routellm_core.cli import main
+from routellm_core.preferences.outcomes import OutcomeTable, read_outcomes, write_outcomes
+from routellm_core.robustness.items import Item
+from support.openai_server import Behaviour, OpenAIServer
+
+PAIR = ("--strong", "big", "--weak", "small", "--bootstrap", "20")
+
+
+@pytest.fixture
+def routellm(monkeypatch, capsys):
+    """Run the command line in this process; returns exit code, standard output and standard error."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["routellm", "robustness", *map(str, arguments)])
+        monkeypatch.setenv("COLUMNS", "200")
+        try:
+            main()
+            code = 0
+        except SystemExit as ended:
+            code = ended.code or 0
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def outcomes(tmp_path):
+    items = [Item(str(i), "Q" * (i + 1), (f"{i}", "x", "y", "z")) for i in range(30)]
+    prompts = (*(item.prompt for item in items), "What?")
+    scores = np.column_stack([np.arange(31) < 20, np.ones(31)]).astype(float)
+    return write_outcomes(OutcomeTable(prompts, ("small", "big"), scores), tmp_path / "o.jsonl")
+
+
+@pytest.fixture
+def asked(tmp_path):
+    rows = [{"prompt": f"Q {i}?\nA. x\nB. y\nC. z\nAnswer:", "gold": "ABC"[i % 3]} for i in range(6)]
+    rows += [{"prompt": "Q?\nA. x\nB. all of the above\nAnswer:", "gold": "A"}, {"prompt": "What?", "gold": ""}]
+    file = tmp_path / "q.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return file
+
+
+def test_router_json(routellm, outcomes):
+    code, out, err = routellm(
+        "router", "--router", "length", "--canonical", "--data", outcomes, *PAIR, "--perturbation", "spaces",
+        "--format", "json",
+    )  # fmt: skip
+    assert (code, err) == (0, "")
+    found = json.loads(out)
+    assert found["n"] == 30
+    assert set(found["routers"]) == {"length", "length+canonical"}
+    assert found["routers"]["length"]["perturbations"]["spaces"]["flip_rate"]["value"] > 0
+    assert found["routers"]["length+canonical"]["perturbations"]["spaces"]["flip_rate"]["value"] == 0
+
+
+def test_router_table_and_report(routellm, outcomes, tmp_path):
+    code, out, _ = routellm("router", "--router", "length", "--data", outcomes, *PAIR, "--out", tmp_path / "report")
+    assert code == 0
+    assert "derange" in out
+    assert "1 rows left out: no multiple-choice question" in out
+    assert (tmp_path / "report" / "report.html").is_file()
+
+
+def test_router_bad_input(routellm, outcomes):
+    code, out, err = routellm("router", "--router", "length", "--data", outcomes, *PAIR, "--perturbation", "flip")
+    assert (code, out) == (2, "")
+    assert "there is no perturbation 'flip'; there are: shuffle" in err
+
+
+def test_labels_of_a_remote_model(routellm, asked, tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "test")
+    with OpenAIServer(behaviours={"m": Behaviour(text="B")}) as server:
+        code, out, err = routellm(
+            "labels", "--data", asked, "--remote", "small=m", "--base-url", server.url, "--out", tmp_path / "l.jsonl",
+            "--report", tmp_path / "report", "--format", "json",
+        )  # fmt: skip
+    assert (code, err) == (0, "")
+    found = json.loads(out)
+    assert (found["items"], found["unreadable"], found["order_dependent"]) == (6, 1, 1)
+    assert found["provenance"]["read by"] == "symbol, generated text"
+    table = read_outcomes(tmp_path / "l.jsonl")
+    assert table.models == ("small",)
+    assert table.scores[:, 0] == pytest.approx([1 / 3] * 6)
+    assert table.provenance["variance within a prompt"]["small"] == pytest.approx(1 / 3, abs=1e-5)
+    assert (tmp_path / "report" / "report.html").is_file()
+
+
+def test_labels_bad_input(routellm, asked, tmp_path, monkeypatch):
+    out = ("--out", tmp_path / "l.csv")
+    for arguments, message in (
+        ((), "one item and one model"),
+        (("--remote", "m"), "--remote 'm' must be NAME=VALUE"),
+        (("--remote", "a=m"), "needs a key"),
+    ):
+        code, printed, err = routellm("labels", "--data", asked, *out, *arguments)
+        assert (code, printed) == (2, "")
+        assert message in err
+    monkeypatch.setenv("OPENAI_API_KEY", "test")
+    code, _, err = routellm("labels", "--data", asked, *out, "--remote", "a=m", "--rule", "cloze")
+    assert code == 2
+    assert "rule 'cloze' cannot be had of 'm'" in err
+    assert not (tmp_path / "l.csv").exists()
