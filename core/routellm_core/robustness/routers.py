@@ -136,8 +136,8 @@ def measure_routers(
             f"table {table.name!r} has no multiple-choice questions whose choices can be reordered"
         )
     rows = complete.select(np.array(found.rows))
-    prompts = {PLAIN: [item.prompt for item in found.items]}
-    prompts |= {name: [change.apply(item, seed).prompt for item in found.items] for name, change in changes.items()}
+    prompts = {name: [change.apply(item, seed).prompt for item in found.items] for name, change in changes.items()}
+    prompts[PLAIN] = [item.prompt for item in found.items]  # at the end: differences are of the others less it
     total, done = len(routers) * len(prompts) * len(found), 0
     apgr, effects = {}, {}
     for label, router in routers.items():
@@ -167,29 +167,20 @@ def _effects(
 ) -> tuple[Interval, dict[str, Effect]]:
     plain = rates[PLAIN]
     threshold = calibrate_threshold(plain, strong_fraction).threshold
+    drawn = bootstrap_pair(rates, weak, strong, figures=["apgr"], resamples=resamples, seed=seed)
     effects = {}
-    first = None
-    for name, perturbed in rates.items():
-        if name == PLAIN:
-            continue
-        drawn = bootstrap_pair(
-            {name: perturbed, PLAIN: plain}, weak, strong, figures=["apgr"], resamples=resamples, seed=seed
-        )
-        first = drawn.figures[PLAIN]["apgr"]
-        flipped = flips(plain, perturbed, threshold)
+    for name in [name for name in rates if name != PLAIN]:
+        flipped = flips(plain, rates[name], threshold)
         effects[name] = Effect(
             flip_rate=bootstrap_interval(
-                lambda drawn_rows, flipped=flipped: float(flipped[drawn_rows].mean()),  # type: ignore[misc]
+                lambda rows, flipped=flipped: float(flipped[rows].mean()),  # type: ignore[misc]
                 len(plain),
                 resamples=resamples,
                 seed=seed,
             ),
-            strong_fraction=float((perturbed >= threshold).mean()),
+            strong_fraction=float((rates[name] >= threshold).mean()),
             apgr=drawn.figures[name]["apgr"],
             change=drawn.differences[name, PLAIN]["apgr"],
-            tau=kendall_tau(plain, perturbed, variant="b"),
+            tau=kendall_tau(plain, rates[name], variant="b"),
         )
-    if first is None:
-        drawn = bootstrap_pair({PLAIN: plain}, weak, strong, figures=["apgr"], resamples=resamples, seed=seed)
-        first = drawn.figures[PLAIN]["apgr"]
-    return first, effects
+    return drawn.figures[PLAIN]["apgr"], effects
