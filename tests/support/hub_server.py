@@ -2,7 +2,8 @@
 
 It keeps repositories in memory, with branches and commits, private and gated ones, and tokens. Safetensors files are
 large files as on the real Hub: they are stored by their SHA-256 and delivered by redirect from another origin, which
-must never see a token. A data set is a repository called `datasets/owner/name`. Xet is not offered. `Fault`s make chosen requests fail; `requests` records every one.
+must never see a token. A data set is a repository called `datasets/owner/name`. Xet is not offered. `Fault`s make chosen
+requests fail; `requests` records every one.
 
     with HubServer(tokens={"secret": "ada"}) as hub, hub_client(hub.url, home=tmp_path):
         hub.commit("ada/router", {"config.json": b"{}"})
