@@ -88,18 +88,8 @@ def check_eval() -> None:
     with tempfile.TemporaryDirectory() as folder:
         table = Path(folder, "outcomes.csv")
         table.write_text("\n".join(["prompt,score::small,score::large", *rows]) + "\n", encoding="utf-8")
-        command = [
-            routellm,
-            "evaluate",
-            "--router",
-            "length",
-            "--benchmark",
-            table,
-            "--strong",
-            "large",
-            "--weak",
-            "small",
-        ]
+        pair = ["--strong", "large", "--weak", "small"]
+        command = [str(routellm), "evaluate", "--router", "length", "--benchmark", str(table), *pair]
         subprocess.run([*command, "--bootstrap", "50", "--out", folder], capture_output=True, text=True, check=True)
         assert list(Path(folder).rglob("*.html"))
         assert list(Path(folder).rglob("*.svg"))
