@@ -82,13 +82,13 @@ SENSITIVITY = {
         for name in ("common-symbols", "common-then-symbols", "common-then-texts")
     },
     **{f"symbol gold {k}": Run(change=_perturbed(f"gold-{k}")) for k in "ABCD"},
-    "symbol few-shot": Run(shown="first"),
+    "symbol spaces": Run(change=_perturbed("spaces")),
+    "symbol wording": Run(change=_perturbed("wording")),
     "symbol biased A": Run(shown="biased", position=0),
     "symbol biased D": Run(shown="biased", position=3),
-    "symbol correct in context": Run(shown="correct-in-context"),
+    "symbol few-shot": Run(shown="first"),
     "symbol incorrect in context": Run(shown="incorrect-in-context"),
-    "symbol wording": Run(change=_perturbed("wording")),
-    "symbol spaces": Run(change=_perturbed("spaces")),
+    "symbol correct in context": Run(shown="correct-in-context"),
 }
 RUNS = {"strong": {**LABELS, **SENSITIVITY}, "weak": LABELS}
 
