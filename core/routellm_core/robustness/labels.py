@@ -1,6 +1,7 @@
 """Labels that do not hang on how a question was put: every item is asked several times, and the results are averaged."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,6 @@ from routellm_core.robustness.demonstrations import Demonstration, Kind, demonst
 from routellm_core.robustness.items import Item, known_gold
 from routellm_core.robustness.perturbations import rotate_choices
 from routellm_core.robustness.scoring import Answerer, Answers, Progress, Rule
-
-MMLU_TEMPLATE = "{question}\\nA. {choice}\\n…\\nAnswer:"
 
 
 def permutation_labels(
@@ -129,25 +128,23 @@ def average_answers(
     scores = np.where(counts > 0, np.nansum(samples, axis=2) / np.maximum(counts, 1), np.nan)
     unreadable = {model: sum(one.unparsable for one in given) for model, given in answers.items()}
     first = next(iter(answers.values()))[0]
-    facts = {
-        "prompt template": MMLU_TEMPLATE if not items[0].style.before_choices else items[0].style.before_choices,
-        "read by": first.how,
-        "unparsable": unreadable,
-        **(provenance or {}),
-    }
-    table = OutcomeTable(
+    variances = dict(zip(answers, (round(float(v), 6) for v in _variances(samples)), strict=True))
+    return OutcomeTable(
         prompts=tuple(item.prompt for item in items),
         models=tuple(answers),
         scores=scores,
         prompt_ids=tuple(item.id for item in items),
         groups=tuple(item.group for item in items) if any(item.group for item in items) else None,
         samples=samples,
-        provenance=facts,
+        provenance={
+            "prompt template": _template(items[0]),
+            "read by": first.how,
+            "unparsable": unreadable,
+            **(provenance or {}),
+            "variance within a prompt": variances,
+        },
         name=name,
     )
-    variances = dict(zip(table.models, (round(float(v), 6) for v in label_variances(table)), strict=True))
-    facts["variance within a prompt"] = variances
-    return table
 
 
 def label_variances(table: OutcomeTable) -> NDArray[np.float64]:
@@ -161,14 +158,21 @@ def label_variances(table: OutcomeTable) -> NDArray[np.float64]:
     """
     if table.samples is None:
         raise ConfigurationError(f"table {table.name!r} has no repeated results")
-    known = ~np.isnan(table.samples)
+    return _variances(table.samples)
+
+
+def _variances(samples: NDArray[np.float64]) -> NDArray[np.float64]:
+    known = ~np.isnan(samples)
     counts = known.sum(axis=2)
-    means = np.nansum(table.samples, axis=2) / np.maximum(counts, 1)
-    spread = np.where(known, (table.samples - means[:, :, None]) ** 2, 0).sum(axis=2) / np.maximum(counts - 1, 1)
+    means = np.nansum(samples, axis=2) / np.maximum(counts, 1)
+    spread = np.where(known, (samples - means[:, :, None]) ** 2, 0).sum(axis=2) / np.maximum(counts - 1, 1)
     valid = counts > 1
-    return np.asarray(
-        np.where(valid.any(axis=0), (spread * valid).sum(axis=0) / np.maximum(valid.sum(axis=0), 1), np.nan)
-    )
+    mean = (spread * valid).sum(axis=0) / np.maximum(valid.sum(axis=0), 1)
+    return np.asarray(np.where(valid.any(axis=0), mean, np.nan))
+
+
+def _template(item: Item) -> str:
+    return replace(item, question="{question}", choices=tuple(f"{{choice {s}}}" for s in item.symbols)).prompt
 
 
 def _ask(

@@ -46,6 +46,7 @@ def test_permutations_take_the_bias_away(tmp_path):
     assert [at for at, _ in done] == sorted(at for at, _ in done)
     assert label_variances(table) == pytest.approx([0, 0.25, 0])
     assert table.provenance["averaged over"] == "4 cyclic orders of the choices"
+    assert table.provenance["prompt template"].startswith("{question}\nA. {choice A}\nB. {choice B}\n")
     assert table.provenance["unparsable"] == {"knows": 0, "first": 0, "half": 12}
     assert table.provenance["variance within a prompt"] == {"knows": 0.0, "first": 0.25, "half": 0.0}
     back = read_outcomes(write_outcomes(table, tmp_path / "labels.jsonl"))
