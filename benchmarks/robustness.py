@@ -94,51 +94,6 @@ RUNS = {"strong": {"symbol": LABELS["symbol"], **SENSITIVITY, **LABELS}, "weak":
 """What each model is asked, what matters most first."""
 
 
-def ask(self) -> tuple[list[Item], list[tuple[Demonstration, ...]]]:
-    """Return the items as they are asked, and what stands before each."""
-    everything = questions(seed=SEED)
-    pool, items = everything[:POOL_SIZE], [self.change(item) for item in everything[POOL_SIZE:]]
-    shown = [
-        demonstrate(item, pool, self.shown, shots=self.shots, position=self.position, seed=SEED + self.draw)
-        for item in items
-    ]
-    return items, shown
-
-
-def _perturbed(name: str) -> Callable[[Item], Item]:
-    return lambda item: PERTURBATIONS[name].apply(item, SEED)
-
-
-def _rotated(steps: int) -> Callable[[Item], Item]:
-    return lambda item: rotate_choices(item, steps)
-
-
-LABELS = {
-    "symbol": Run(),
-    **{f"symbol rotated {k}": Run(change=_rotated(k)) for k in (1, 2, 3)},
-    **{f"hybrid mixed {k}": Run("hybrid", shown="mixed", draw=k) for k in (0, 1)},
-}
-SENSITIVITY = {
-    "hybrid": Run("hybrid"),
-    "cloze": Run("cloze"),
-    "symbol shuffled": Run(change=_perturbed("derange")),
-    "hybrid shuffled": Run("hybrid", _perturbed("derange")),
-    **{
-        f"symbol {name}": Run(change=_perturbed(name))
-        for name in ("common-symbols", "common-then-symbols", "common-then-texts")
-    },
-    **{f"symbol gold {k}": Run(change=_perturbed(f"gold-{k}")) for k in "ABCD"},
-    "symbol spaces": Run(change=_perturbed("spaces")),
-    "symbol wording": Run(change=_perturbed("wording")),
-    "symbol biased A": Run(shown="biased", position=0),
-    "symbol biased D": Run(shown="biased", position=3),
-    "symbol few-shot": Run(shown="first"),
-    "symbol incorrect in context": Run(shown="incorrect-in-context"),
-    "symbol correct in context": Run(shown="correct-in-context"),
-}
-RUNS = {"strong": {**LABELS, **SENSITIVITY}, "weak": LABELS}
-
-
 def ask(model: str, work: Path, models: Path, minutes: float, *, last_first: bool = False) -> int:
     """Ask one model what it has not been asked yet; returns how many runs are left."""
     import torch
