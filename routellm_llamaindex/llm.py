@@ -61,8 +61,9 @@ class RoutedLLM(PromptRouting, ToolRouting):
             other than LlamaIndex's default. A call never goes to a candidate that cannot take it.
         references: Which model of the router stands for each candidate.
         tools_route: The candidate that takes every call with tools it can take; None routes them like others.
-        sticky: Keep a conversation on its model: by `routing(session=...)`, else by its first user message. Calls that come
-            with a template, as those of query engines, belong to no conversation but the former.
+        sticky: Keep a conversation on its model: by `routing(session=...)`, else by the user message that was answered first.
+            Calls that come with a template, as those of query engines, belong to no conversation but the former, unless
+            the bare question ends it, as in the chat engines that retrieve.
         on_router_error: Where calls go that could not be scored: "strong", "weak" or "raise"; None takes the
             engine's default, "strong".
         score_timeout_s: How long a call waits for its score; None waits.

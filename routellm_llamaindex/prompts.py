@@ -4,10 +4,10 @@ They go to the chosen model's own method as a whole, so that its `system_prompt`
 output hold. What query engines call is here, and here alone the question is known apart from the retrieved text.
 """
 
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from typing import Any
 
-from llama_index.core.base.llms.types import ChatMessage
+from llama_index.core.base.llms.types import ChatMessage, MessageRole
 from llama_index.core.llms.llm import LLM
 from llama_index.core.program.utils import FlexibleModel
 from llama_index.core.prompts import BasePromptTemplate, PromptTemplate, SelectorPromptTemplate
@@ -104,16 +104,21 @@ class PromptRouting(Delegation):
         def messages() -> list[ChatMessage]:
             return prompt.format_messages(llm=self, **prompt_args)
 
-        # A function of the user's may fetch something, so it is not called once more than the model calls it.
-        costly = bool(prompt.function_mappings)
         variables = {**prompt.kwargs, **prompt_args}
-        return self._request(
-            messages if costly else messages(),
-            variables,
-            # as_structured_llm(...) and the agents hand their messages on as a template that leaves nothing open.
-            conversation=structured_output and not variables,
-            structured_output=structured_output,
-        )
+        # A function of the user's may fetch something, so it is not called once more than the model calls it.
+        if prompt.function_mappings:
+            return self._request(messages, variables, structured_output=structured_output)
+        known = messages()
+        # as_structured_llm(...) and the agents hand their messages on as a template that leaves nothing open.
+        conversation = _is_chat_turn(known, variables) or (structured_output and not variables)
+        return self._request(known, variables, conversation=conversation, structured_output=structured_output)
+
+
+def _is_chat_turn(messages: Sequence[ChatMessage], variables: Mapping[str, Any]) -> bool:
+    """Return whether a template puts the bare question after other messages, as chat engines with a retriever do."""
+    if len(messages) < 2:
+        return False
+    return messages[-1].role == MessageRole.USER and messages[-1].content == variables.get("query_str")
 
 
 def _own(prompt: PromptTemplate) -> PromptTemplate:

@@ -3,16 +3,17 @@
 The first of these that gives a text:
 
 1. The hook `routing_text`, if it is given and does not return None.
-2. The template variable `query_str`, else `question`: every response synthesizer and selector passes one of them, so
-   what was retrieved cannot move the score, and the calls that one question makes are scored once.
+2. The template variable `query_str`, else `question`: every response synthesizer passes one of them, so what was
+   retrieved cannot move the score, and the calls that one question makes are scored once.
 3. The last user message with text that no agent loop wrote: a ReAct observation or complaint and the result of executed
    code are skipped, the state that an agent puts before the message is taken off, and of a conversation that an agent
    restates for its `output_cls` the last user turn is taken.
 4. The last message with text, whoever wrote it; a prompt given to `complete` is its own last message.
 
-Without any text, as with images alone, the engine's rule for empty prompts applies. Two paths hide the question and are scored
-as they are: `as_structured_llm(...)` inside a query engine, which formats its prompt first, and the step of
-`condense_plus_context` that rewrites the question. A `routing_text` that knows their prompts can do better.
+Without any text, as with images alone, the engine's rule for empty prompts applies. Where LlamaIndex formats a prompt before
+it calls the LLM, the question is hidden and the prompt is scored as it is: `as_structured_llm(...)` inside a query engine,
+`PydanticSingleSelector` and other users of `FunctionCallingProgram`, and the step of `condense_plus_context` that
+rewrites the question. A `routing_text` that knows their prompts can do better.
 """
 
 import re
@@ -70,10 +71,17 @@ def text_to_score(
 
 
 def first_question(messages: Sequence[ChatMessage]) -> str | None:
-    """Return the first user message, by which a conversation is known again; None if there is none with text."""
-    return next(
-        (_without_state(m.content) for m in restored(messages) if m.role == MessageRole.USER and m.content), None
-    )
+    """Return the user message that was answered first, by which a conversation is known again; None if there is none.
+
+    Where not every model takes a system role, LlamaIndex writes the system prompt as another user message before it.
+    """
+    question = None
+    for message in restored(messages):
+        if message.role == MessageRole.USER and message.content:
+            question = _without_state(message.content)
+        elif message.role == MessageRole.ASSISTANT and question is not None:
+            break
+    return question
 
 
 def last_question(messages: Sequence[ChatMessage]) -> str:

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from llama_index.core import SummaryIndex
+from llama_index.core import SummaryIndex, VectorStoreIndex
 from llama_index.core.agent.workflow import FunctionAgent
 from llama_index.core.base.llms.types import ChatMessage, MessageRole
 from llama_index.core.chat_engine import SimpleChatEngine
@@ -14,6 +14,8 @@ from llama_index.core.tools import FunctionTool
 from pydantic import BaseModel
 
 from routellm_core import routing
+from routellm_llamaindex import BundledEmbedding
+from support.llamaindex_models import ToolLLM
 
 
 class Product(BaseModel):
@@ -68,6 +70,27 @@ def test_a_chat_engine_stays_on_its_model(make_pair, sticky: bool, labels: list[
     memory = ChatMemoryBuffer.from_defaults(token_limit=3000)
     engine = SimpleChatEngine.from_defaults(llm=make_pair(sticky=sticky).llm, memory=memory)
     assert [str(engine.chat(text)) for text in ("hard", "easy")] == [f"{label} says hi" for label in labels]
+
+
+@pytest.mark.parametrize("system_role", [MessageRole.SYSTEM, MessageRole.USER])
+@pytest.mark.parametrize("mode", ["simple", "context", "condense_plus_context"])
+async def test_every_chat_engine_keeps_each_conversation_on_its_model(make_pair, mode: str, system_role: Any) -> None:
+    pair = make_pair(ToolLLM("big", system_role=system_role), sticky=True)
+    index = VectorStoreIndex(
+        [TextNode(text="Granite is a rock."), TextNode(text="Talc is soft.")], embed_model=BundledEmbedding()
+    )
+    options = {} if mode == "simple" else {"similarity_top_k": 1}  # what is retrieved differs by turn
+    for texts, label in ((("hard granite", "easy talc"), "big"), (("easy talc", "hard granite"), "small")):
+        engine = index.as_chat_engine(
+            chat_mode=mode,
+            llm=pair.llm,
+            memory=ChatMemoryBuffer.from_defaults(token_limit=3000),
+            system_prompt="Be kind.",
+            **options,
+        )
+        assert str(engine.chat(texts[0])) == f"{label} says hi"
+        assert str(await engine.achat(texts[1])) == f"{label} says hi"
+        assert "".join(engine.stream_chat(texts[1]).response_gen).strip() == f"{label} says hi"
 
 
 def test_it_moves_where_that_pays_for_the_cold_cache(make_pair) -> None:
