@@ -207,6 +207,13 @@ def test_tool_calls_are_read_by_the_model_that_wrote_them_also_when_nested(make_
         assert [call.tool_id for call in outer.get_tool_calls_from_response(response)] == [author], text
 
 
+def test_a_response_of_unknown_origin_is_read_by_the_strongest_that_can(make_pair) -> None:
+    response = ChatResponse(message=ToolLLM("x").tool_call("multiply"))
+    for strong, author in ((Signed("big"), "big"), (BlockToolLLM("blocks"), "small"), (PlainLLM("plain"), "small")):
+        pair = make_pair(strong, Signed("small"))
+        assert [call.tool_id for call in pair.llm.get_tool_calls_from_response(response)] == [author]
+
+
 # --- models without tools --------------------------------------------------------------------------------------------
 
 

@@ -306,3 +306,21 @@ async def test_concurrent_calls_keep_their_own_decision() -> None:
     await asyncio.gather(*(ask(number) for number in range(400)))
     asked = [messages[0].content for llm in (strong, weak) for messages in llm.seen]
     assert sorted(asked) == sorted(f"question {number} please" for number in range(400))
+
+
+def test_a_response_that_the_model_keeps_is_left_alone(make_pair) -> None:
+    kept = ChatResponse(message=ChatMessage(role=MessageRole.ASSISTANT, content="kept"), additional_kwargs={"n": 1})
+
+    class Caching(ToolLLM):
+        def chat(self, messages: Any, **kwargs: Any) -> ChatResponse:
+            return kept
+
+        def stream_chat(self, messages: Any, **kwargs: Any) -> Any:
+            return iter([kept])
+
+    llm = make_pair(weak=Caching("small")).llm
+    messages = [ChatMessage(role=MessageRole.USER, content="easy")]
+    for response in (llm.chat(messages), *llm.stream_chat(messages)):
+        assert response.additional_kwargs["n"] == 1
+        assert response.additional_kwargs["routellm"]["choice"] == "weak"
+    assert kept.additional_kwargs == {"n": 1}

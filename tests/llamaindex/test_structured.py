@@ -63,16 +63,20 @@ async def test_structured_llm_chats(models, word: str, label: str) -> None:
 def templates() -> list[Any]:
     text = PromptTemplate(PROMPT)
     chat = ChatPromptTemplate.from_messages([(MessageRole.SYSTEM, "Be brief."), (MessageRole.USER, PROMPT)])
-    return [text, chat, SelectorPromptTemplate(default_template=text, conditionals=[(is_chat_model, chat)])]
+    selectors = [
+        SelectorPromptTemplate(default_template=text, conditionals=[(condition, chat)])
+        for condition in (is_chat_model, lambda llm: True)
+    ]
+    return [text, chat, *selectors]
 
 
-@pytest.mark.parametrize("kind", range(3))
+@pytest.mark.parametrize("kind", range(4))
 async def test_prompt_and_arguments_of_the_caller_are_left_alone(make_pair, kind: int) -> None:
     """A model without tools puts its output parser on the prompt it is given; the next call must not see it."""
     pair = make_pair(strong=tool_llm("big"), weak=plain_llm("small"))
     prompt, llm_kwargs = templates()[kind], {"temperature": 0.1, "tool_choice": "auto"}
     before = prompt.model_dump()
-    parts = [prompt, *([prompt.default_template, prompt.conditionals[0][1]] if kind == 2 else [])]
+    parts = [prompt, *([prompt.default_template, prompt.conditionals[0][1]] if kind >= 2 else [])]
     assert pair.llm.structured_predict(Rock, prompt, llm_kwargs, query_str="soft") == Rock(name="small")
     assert await pair.llm.astructured_predict(Rock, prompt, llm_kwargs, query_str="soft") == Rock(name="small")
     assert [part.output_parser for part in parts] == [None] * len(parts)
