@@ -95,6 +95,24 @@ async def test_routing_block_reaches_into_engines(pair, use_async: bool) -> None
     assert pair.calls == (2, 1)
 
 
+@pytest.mark.parametrize("mode", STREAMING_MODES)
+async def test_routing_block_reaches_streams_that_are_read_inside(pair, mode: str) -> None:
+    with routing(route="strong"):
+        for how in ("stream", "astream"):
+            assert "big says hi" in await ask(pair.llm, mode, how, EASY)
+    assert pair.calls[1] == 0
+
+
+def test_compact_streams_call_the_model_when_they_are_read(pair) -> None:
+    """A documented limit: by then the block is over; an engine's own threshold is not."""
+    with routing(route="strong"):
+        response = index().as_query_engine(llm=pair.llm, streaming=True).query(EASY)
+    assert pair.calls == (0, 0)
+    assert str(response).strip() == "small says hi"
+    careful = index().as_query_engine(llm=pair.llm.with_threshold(0.05), streaming=True)
+    assert str(careful.query(EASY)).strip() == "big says hi"
+
+
 async def test_concurrent_queries_keep_their_own_decision() -> None:
     """500 aquery calls with mixed thresholds and random delays: each is answered by the model its own question asks for."""
     router = FunctionRouter(lambda prompt: int(prompt.split()[1]) / 500, delay_s=(0.0, 0.005))
