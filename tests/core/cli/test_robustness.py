@@ -10,6 +10,7 @@ from routellm_core.cli import main
 from routellm_core.preferences.outcomes import OutcomeTable, read_outcomes, write_outcomes
 from routellm_core.robustness.items import Item
 from support.openai_server import Behaviour, OpenAIServer
+from support.tiny_transformers import language_model, require_torch
 
 PAIR = ("--strong", "big", "--weak", "small", "--bootstrap", "20")
 
@@ -91,6 +92,23 @@ def test_labels_of_a_remote_model(routellm, asked, tmp_path, monkeypatch):
     assert table.scores[:, 0] == pytest.approx([1 / 3] * 6)
     assert table.provenance["variance within a prompt"]["small"] == pytest.approx(1 / 3, abs=1e-5)
     assert (tmp_path / "report" / "report.html").is_file()
+
+
+def test_labels_of_a_local_model(routellm, asked, tmp_path):
+    require_torch()
+    model, made = language_model()
+    model.save_pretrained(tmp_path / "tiny")
+    made.save_pretrained(tmp_path / "tiny")
+    code, out, _ = routellm(
+        "labels", "--data", asked, "--local", f"small={tmp_path / 'tiny'}", "--average", "demonstrations", "--pool", 3,
+        "--shots", 2, "--draws", 2, "--normalisation", "tokens", "--out", tmp_path / "l.csv",
+    )  # fmt: skip
+    assert code == 0
+    assert "1 rows left out: choices depend on their order" in out
+    table = read_outcomes(tmp_path / "l.csv")
+    assert (table.models, len(table), table.samples.shape) == (("small",), 3, (3, 1, 2))
+    assert table.provenance["read by"] == "hybrid, log-likelihood / tokens"
+    assert table.provenance["averaged over"] == "2 draws of 2 mixed demonstrations"
 
 
 def test_labels_bad_input(routellm, asked, tmp_path, monkeypatch):
