@@ -68,15 +68,18 @@ def demonstrate(
         wrong = [i for i in range(len(item.choices)) if i != known_gold(item)]
         return (Demonstration(item, int(rng.choice(wrong))),)
     others = [one for one in pool if one.id != item.id]
-    chosen = _take(TRIVIAL_ITEMS if kind == "trivial" else others, shots, kind) if kind != "out-of-domain" else []
+    if kind == "mixed":
+        chosen = _mixed(item, others, shots, seed)
+    elif kind == "trivial":
+        chosen = _take(TRIVIAL_ITEMS, shots, kind)
+    elif kind == "out-of-domain":
+        chosen = _take([one for one in others if one.group != item.group], shots, kind)
+    else:
+        chosen = _take(others, shots, kind)
     if kind == "order":
         chosen = [chosen[i] for i in rng.permutation(len(chosen))]
     elif kind == "biased":
         chosen = [fix_gold(one, position) for one in chosen]
-    elif kind == "out-of-domain":
-        chosen = _take([one for one in others if one.group != item.group], shots, kind)
-    elif kind == "mixed":
-        chosen = _mixed(item, others, shots, seed)
     return tuple(Demonstration(_like(one, item), known_gold(one)) for one in chosen)
 
 
