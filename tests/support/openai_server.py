@@ -158,7 +158,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._json(_completion(request, behaviour))
 
     def _json(self, body: dict[str, Any], status: int = 200) -> None:
-        data = json.dumps(body, ensure_ascii=False).encode()
+        data = json.dumps(body).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))

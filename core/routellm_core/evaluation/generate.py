@@ -51,7 +51,8 @@ class Answer:
         finish_reason: Why it stopped; "length" is an answer that was cut off.
         tokens_in: Of the prompt; None if the server does not say.
         tokens_out: Of the answer; None if the server does not say.
-        asked: A digest of what was asked and how: an answer to another prompt, or at another temperature, is not reused.
+        asked: A digest of what was asked, of whom and how: an answer to another prompt, of another served model, or at another
+            temperature, is not reused.
     """
 
     id: str
@@ -173,8 +174,8 @@ def run_benchmark(
     jobs = []
     found: dict[tuple[str, str, int], Answer] = {}
     for question in questions:
-        digest = _digest([question.prompt, instruction, options])
         for model in models:
+            digest = _digest([question.prompt, instruction, options, model.model, model.base_url])
             for sample in range(samples):
                 old = kept.get((question.id, model.name, sample))
                 if old is not None and old.asked == digest:
@@ -269,7 +270,7 @@ def _ask_all(
             if isinstance(answer, str):
                 return answer
             with lock:
-                stream.write(json.dumps(asdict(answer), ensure_ascii=False) + "\n")
+                stream.write(json.dumps(asdict(answer)) + "\n")
                 stream.flush()
                 found[question.id, model.name, sample] = answer
             return None
@@ -302,6 +303,8 @@ def _asker(
             reply = clients[model.base_url].chat.completions.create(model=model.model, messages=messages, **options)
         except OpenAIError as error:
             return f"{type(error).__name__} from {model.name}"
+        if not reply.choices:
+            return f"an answer without a choice from {model.name}"
         choice = reply.choices[0]
         return Answer(
             id=question.id,

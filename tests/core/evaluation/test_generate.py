@@ -1,6 +1,7 @@
 """Making a benchmark with the real client against a server on loopback."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -101,6 +102,30 @@ def test_changed_prompt_under_the_same_id_is_asked_again(run, server):
     server.requests.clear()
     run(questions=[Question(id="a", prompt=changed[0].prompt, reference="43"), *QUESTIONS[1:]])
     assert server.requests == []  # another reference is only graded anew
+
+
+def test_another_model_under_the_same_name_is_asked_again(run, server, tmp_path):
+    run(models=["right"])
+    served = ChatModel(name="right", model="wrong", base_url=server.url)
+    made = run_benchmark(QUESTIONS, [served], tmp_path / "answers.jsonl", grader="number", api_key="sk-secret")
+    assert server.models_asked() == ["right"] * 3 + ["wrong"] * 3
+    assert made.table.scores.tolist() == [[0], [0], [0]]
+
+
+def test_half_a_character_is_kept(run, server):
+    server.behaviours["cut"] = Behaviour(text="It is 42 \ud83d")  # where a token limit falls inside an emoji
+    assert run(models=["cut"]).table.scores.tolist() == [[1], [0], [1]]
+    server.requests.clear()
+    assert run(models=["cut"]).counts["cut"].answers == 3
+    assert server.requests == []
+
+
+def test_answers_without_a_choice_have_failed(run, monkeypatch):
+    from openai.resources.chat.completions import Completions
+
+    monkeypatch.setattr(Completions, "create", lambda *_, **__: SimpleNamespace(choices=[], usage=None))
+    with pytest.raises(ConfigurationError, match="an answer without a choice from right"):
+        run(models=["right"])
 
 
 def test_samples_majority_and_agreement(run, server, tmp_path):
