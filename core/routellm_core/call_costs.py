@@ -1,5 +1,6 @@
 """What every call of a decision log cost, and what it would have cost on the other model."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -36,7 +37,7 @@ class RouterCost:
     usd_per_million_tokens: float = 0.0
 
     def __post_init__(self) -> None:
-        if not (self.usd_per_hour >= 0 and self.usd_per_million_tokens >= 0):
+        if not (0 <= self.usd_per_hour < math.inf and 0 <= self.usd_per_million_tokens < math.inf):
             raise ConfigurationError("the prices of a router are US dollars, 0 or more")
         if self.requests_per_second is not None and not self.requests_per_second > 0:
             raise ConfigurationError(f"requests_per_second must be more than 0, not {self.requests_per_second!r}")

@@ -6,10 +6,12 @@ RouteLLMError
 │   ├── InvalidThresholdError              not a number in [0, 1]
 │   ├── UnknownRouterError                 no such name, folder or repository
 │   ├── RouterUnavailableError             a registered router lacks an extra, a key or the network
-│   └── UnknownModelError                  the router does not know this reference model
+│   ├── UnknownModelError                  the router does not know this reference model
+│   └── MissingColumnError                 a table lacks a column that was asked for
 ├── MissingDependencyError (ImportError)   an extra is not installed; the message is the command that installs it
 ├── CalibrationError (ValueError)          a threshold cannot be derived from what was given
 ├── EmbeddingError (RuntimeError)          an embedder returned something unusable
+├── JudgeError (RuntimeError)              a judge cannot be asked; what it answered is kept
 ├── CheckpointError
 │   ├── CheckpointNotFoundError (FileNotFoundError)   no such repository, revision, folder or file
 │   ├── CheckpointAccessError (PermissionError)       the repository wants a token, or another one
@@ -53,6 +55,10 @@ class UnknownModelError(ConfigurationError):
     """A reference model is not among those the router knows."""
 
 
+class MissingColumnError(ConfigurationError):
+    """A table, or a line of it, lacks a column that was asked for."""
+
+
 class MissingDependencyError(RouteLLMError, ImportError):
     """An optional dependency is not installed."""
 
@@ -73,6 +79,10 @@ class CalibrationError(RouteLLMError, ValueError):
 
 class EmbeddingError(RouteLLMError, RuntimeError):
     """An embedder returned something unusable."""
+
+
+class JudgeError(RouteLLMError, RuntimeError):
+    """A judge cannot be asked: what it answered is kept, and the same call goes on from there."""
 
 
 class CheckpointError(RouteLLMError):

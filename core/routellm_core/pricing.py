@@ -1,5 +1,6 @@
 """Prices: what a call costs on a model."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -27,7 +28,9 @@ class Price:
 
     def __post_init__(self) -> None:
         for value in (self.input, self.output, self.cached_input):
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0):
+            if value is not None and (
+                isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf
+            ):
                 raise ConfigurationError(
                     f"a price is a number of US dollars per million tokens, 0 or more, not {value!r}"
                 )

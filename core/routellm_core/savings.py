@@ -1,5 +1,6 @@
 """What routing saves: what the calls of a decision log cost, and what they would have cost at other thresholds."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -131,7 +132,7 @@ def estimate_savings(
     Raises:
         ConfigurationError: If the log has no answered call with tokens, a model has no price, or a number is out of range.
     """
-    if not worth_usd >= 0 or resamples < 1 or (days is not None and not days > 0):
+    if not 0 <= worth_usd < math.inf or resamples < 1 or (days is not None and not 0 < days < math.inf):
         raise ConfigurationError(
             "worth_usd must be 0 or more, resamples 1 or more and days more than 0, not "
             f"{worth_usd!r}, {resamples!r} and {days!r}"

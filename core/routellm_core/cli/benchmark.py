@@ -2,15 +2,15 @@
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from routellm_core.cli.named import parse_price
+from routellm_core.cli.named import PRICE_HELP, parse_prices
 from routellm_core.cli.output import print_tables
 from routellm_core.cli.progress import progress_bar
 from routellm_core.errors import ConfigurationError
+from routellm_core.pricing import Price
 
 benchmark = typer.Typer(
     name="benchmark",
@@ -53,9 +53,11 @@ def fetch(
     """
     from routellm_core.evaluation.benchmarks import fetch_benchmark
     from routellm_core.preferences.outcomes import write_outcomes
+    from routellm_core.preferences.tables import check_table_name
 
+    target = check_table_name(out)
     table = fetch_benchmark(name, progress=True)
-    typer.echo(f"{write_outcomes(table, out)}: {len(table)} prompts, {len(table.models)} models")
+    typer.echo(f"{write_outcomes(table, target)}: {len(table)} prompts, {len(table.models)} models")
 
 
 @benchmark.command()
@@ -84,9 +86,7 @@ def run(
     ] = None,
     price: Annotated[
         list[str] | None,
-        typer.Option(
-            "--price", metavar="NAME=IN,OUT", help="US dollars per million tokens; one number for both alike."
-        ),
+        typer.Option("--price", metavar="NAME=PRICE", help=PRICE_HELP),
     ] = None,
     concurrency: Annotated[int, typer.Option(min=1, help="How many calls are under way at once.")] = 8,
     field: Annotated[str, typer.Option(help="The column that holds the prompt.")] = "prompt",
@@ -104,9 +104,10 @@ def run(
     """
     from routellm_core.evaluation.generate import run_benchmark
     from routellm_core.preferences.outcomes import write_outcomes
+    from routellm_core.preferences.tables import check_table_name
 
-    target = Path(out)
-    prices = dict(parse_price(text) for text in price or ())
+    target = check_table_name(out)
+    prices = parse_prices(price)
     models = [_model(text, prices) for text in model]
     unused = [name for name in prices if name not in {m.name for m in models}]
     if unused:
@@ -157,13 +158,11 @@ def _questions(data: str, field: str, reference_field: str) -> list[Any]:
     return questions
 
 
-def _model(text: str, prices: dict[str, dict[str, float]]) -> Any:
+def _model(text: str, prices: dict[str, Price]) -> Any:
     from routellm_core.evaluation.generate import ChatModel
-    from routellm_core.pricing import Price
 
     named, _, url = text.partition("@http")
     name, _, served = named.partition("=")
     if not name:
         raise ConfigurationError(f"--model {text!r} must be NAME, NAME=MODEL, or either with @URL behind it")
-    price = Price.parse(prices[name]) if name in prices else None
-    return ChatModel(name=name, model=served or name, base_url=f"http{url}" if url else None, price=price)
+    return ChatModel(name=name, model=served or name, base_url=f"http{url}" if url else None, price=prices.get(name))

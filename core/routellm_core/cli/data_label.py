@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from routellm_core.cli.data_output import Format, print_report
+from routellm_core.cli.named import parse_price
 from routellm_core.cli.progress import progress_bar
 from routellm_core.errors import ConfigurationError, MissingDependencyError
 from routellm_core.pricing import Price, look_up_price
@@ -41,8 +42,8 @@ def label(
     price: Annotated[
         str | None,
         typer.Option(
-            metavar="INPUT,OUTPUT",
-            help="The judge's price in US dollars per million tokens; without it the list price.",
+            metavar="PRICE",
+            help="The judge's price in US dollars per million tokens: 2,8 (input, output); without it the list price.",
         ),
     ] = None,
     max_usd: Annotated[
@@ -173,10 +174,4 @@ def _price(text: str | None, judge: str) -> Price | None:
             return look_up_price(judge)
         except MissingDependencyError:
             return None
-    try:
-        numbers = [float(part) for part in text.split(",")]
-    except ValueError:
-        numbers = []
-    if len(numbers) != 2:
-        raise ConfigurationError(f"--price {text!r} must be INPUT,OUTPUT in US dollars per million tokens, such as 2,8")
-    return Price(input=numbers[0], output=numbers[1])
+    return parse_price(text)

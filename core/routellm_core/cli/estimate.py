@@ -10,6 +10,7 @@ import typer
 import yaml
 
 from routellm_core.call_costs import RouterCost
+from routellm_core.cli.named import PRICE_HELP, parse_prices
 from routellm_core.config import load_config
 from routellm_core.errors import ConfigurationError, MissingDependencyError
 from routellm_core.evaluation.interval import Interval
@@ -35,11 +36,7 @@ def estimate(
     ] = None,
     price: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="MODEL=PRICE",
-            help="A price: strong=10,30 (input, output), strong=10,30,1 (and cached input), weak=0.24 (all alike), or "
-            "strong=list:gpt-5 (the list price; extra prices). May be repeated; wins over --prices.",
-        ),
+        typer.Option(metavar="NAME=PRICE", help=f"{PRICE_HELP} Wins over --prices."),
     ] = None,
     chain: Annotated[str | None, typer.Option(help="Only calls of this chain.")] = None,
     router_usd_per_hour: Annotated[
@@ -74,7 +71,7 @@ def estimate(
     records = read_decisions(log)
     if chain is not None:
         records = records.of_chain(chain)
-    known = _read_prices(prices) | dict(_parse_price(text) for text in price or [])
+    known = _read_prices(prices) | parse_prices(price)
     given = (router_usd_per_hour, router_requests_per_second, router_usd_per_million_tokens)
     cost = None
     if any(value is not None for value in given):
@@ -103,33 +100,10 @@ def _read_prices(path: Path | None) -> dict[str, Price]:
         return load_config(path).prices()
     if not isinstance(data, dict) or not data:
         raise ConfigurationError(f"--prices {str(path)!r} must be a configuration file, or have a price a model")
-    return {str(name): Price.parse(value) for name, value in data.items()}
-
-
-def _parse_price(text: str) -> tuple[str, Price]:
-    name, equals, value = text.partition("=")
-    if not (name and equals and value):
-        raise ConfigurationError(f"--price {text!r} must be MODEL=PRICE, such as strong=10,30")
-    if value.startswith("list:"):
-        model = value.removeprefix("list:")
-        found = look_up_price(model)
-        if found is None:
-            raise ConfigurationError(f"--price {text!r}: no list price is known for {model!r}; give it in dollars")
-        return name, found
     try:
-        numbers = [float(part) for part in value.split(",")]
-    except ValueError:
-        numbers = []
-    if not 1 <= len(numbers) <= 3:
-        raise ConfigurationError(
-            f"--price {text!r}: a price is one number, input,output or input,output,cached input, in US dollars per million "
-            "tokens, or list:MODEL"
-        )
-    return name, Price(
-        input=numbers[0],
-        output=numbers[min(1, len(numbers) - 1)],
-        cached_input=numbers[2] if len(numbers) > 2 else None,
-    )
+        return {str(name): Price.parse(value) for name, value in data.items()}
+    except ConfigurationError as error:
+        raise ConfigurationError(f"--prices {str(path)!r}: {error}") from None
 
 
 def _with_list_prices(records: DecisionRecords, known: dict[str, Price]) -> dict[str, Price]:

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from routellm_core.cli.named import parse_named, parse_price
+from routellm_core.call_costs import RouterCost
+from routellm_core.cli.named import PRICE_HELP, parse_named, parse_prices
 from routellm_core.cli.output import print_tables
 from routellm_core.cli.progress import progress_bar
 from routellm_core.errors import ConfigurationError
@@ -47,10 +48,11 @@ def evaluate(
             "--reference", metavar="COLUMN=MODEL", help="Which model of the router a column is, where the names differ."
         ),
     ] = None,
-    price: Annotated[
-        list[str] | None,
+    price: Annotated[list[str] | None, typer.Option("--price", metavar="COLUMN=PRICE", help=PRICE_HELP)] = None,
+    router_usd_per_hour: Annotated[
+        float | None,
         typer.Option(
-            "--price", metavar="COLUMN=IN,OUT", help="US dollars per million tokens; one number for both alike."
+            help="What the machine costs that the routers run on, by the time that scoring takes here: counted in the savings."
         ),
     ] = None,
     split: Annotated[str | None, typer.Option(help="Only the rows of this split, such as dev.")] = None,
@@ -61,7 +63,7 @@ def evaluate(
         bool, typer.Option("--transfer", help="The routers on every pair of columns, in one table, instead.")
     ] = False,
     bootstrap: Annotated[int, typer.Option(min=1, help="How many resamples the intervals are from.")] = 1000,
-    seed: Annotated[int, typer.Option(help="Of the resamples.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the resamples.")] = 0,
     cache: Annotated[
         str | None, typer.Option(help="The file that keeps the routers' scores; an interrupted run goes on from it.")
     ] = None,
@@ -93,8 +95,18 @@ def evaluate(
     known = known_benchmarks().get(benchmark)
     if known is not None and strong is None and weak is None and not model and not transfer:
         strong, weak = known.strong, known.weak
-    if (strong is None) != (weak is None):
+    pair = strong is not None and weak is not None
+    if not pair and (strong, weak) != (None, None):
         raise ConfigurationError("give both --strong and --weak for a pair, or neither for a pool")
+    _refuse("for a pair, which --strong and --weak are", pair, {"--model": model})
+    _refuse("for a pool", not pair and not transfer, {"--router-usd-per-hour": router_usd_per_hour})
+    _refuse(
+        "with --transfer",
+        transfer,
+        {"--out": out, "--price": price, "--router-usd-per-hour": router_usd_per_hour, "--model": model},
+    )
+    if out is not None and Path(out).exists() and not Path(out).is_dir():
+        raise ConfigurationError(f"--out {out!r} is a file: name a folder")
     routers = {name: load_router(name) for name in dict.fromkeys(router)}
     table = load_benchmark(benchmark)
     rest = None
@@ -111,8 +123,10 @@ def evaluate(
         return
     shared |= {
         "exclude": () if keep_flagged else EXCLUDED_FLAGS,
-        "prices": dict(parse_price(text) for text in price or ()),
+        "prices": parse_prices(price),
     }
+    if router_usd_per_hour is not None:
+        shared["router_costs"] = dict.fromkeys(routers, RouterCost(usd_per_hour=router_usd_per_hour))
     with ExitStack() as stack:
         shared["progress"] = stack.enter_context(progress_bar("Scoring"))
         result = _evaluate(routers, table, strong, weak, model, rest, shared)
@@ -124,6 +138,13 @@ def evaluate(
         typer.echo(json.dumps(result.to_dict()))
     else:
         _print(result, out)
+
+
+def _refuse(where: str, applies: bool, options: dict[str, object]) -> None:
+    """Refuse options that would be taken no notice of."""
+    given = [name for name, value in options.items() if value is not None]
+    if applies and given:
+        raise ConfigurationError(f"{given[0]} says nothing {where}: leave it out")
 
 
 def _evaluate(

@@ -1,6 +1,14 @@
 """Options of the form NAME=VALUE."""
 
+from collections.abc import Sequence
+
 from routellm_core.errors import ConfigurationError
+from routellm_core.pricing import Price, look_up_price
+
+PRICE_HELP = (
+    "US dollars per million tokens: big=10,30 (input, output), big=10,30,1 (and cached input), small=0.24 (all alike), or "
+    "big=list:gpt-5 (the list price; extra prices). May be repeated."
+)
 
 
 def parse_named(option: str, text: str) -> tuple[str, str]:
@@ -19,19 +27,39 @@ def parse_named(option: str, text: str) -> tuple[str, str]:
     return name, value
 
 
-def parse_price(text: str) -> tuple[str, dict[str, float]]:
-    """Return the name and the fields of a price given as NAME=PRICE or NAME=INPUT,OUTPUT.
+def parse_prices(texts: Sequence[str] | None) -> dict[str, Price]:
+    """Return the prices of models given as --price NAME=PRICE.
 
     Raises:
-        ConfigurationError: If it has another form.
+        ConfigurationError: If one has another form.
     """
-    name, value = parse_named("--price", text)
+    return {name: parse_price(price) for name, price in (parse_named("--price", text) for text in texts or ())}
+
+
+def parse_price(text: str) -> Price:
+    """Return the price given as INPUT,OUTPUT, as one number, with a third for cached input, or as list:MODEL.
+
+    Raises:
+        ConfigurationError: If it has another form, or no list price is known.
+        MissingDependencyError: If a list price is asked for without the extra `prices`.
+    """
+    if text.startswith("list:"):
+        model = text.removeprefix("list:")
+        found = look_up_price(model)
+        if found is None:
+            raise ConfigurationError(f"--price: no list price is known for {model!r}; give it in dollars")
+        return found
     try:
-        numbers = [float(part) for part in value.split(",")]
+        numbers = [float(part) for part in text.split(",")]
     except ValueError:
         numbers = []
-    if len(numbers) not in (1, 2):
+    if not 1 <= len(numbers) <= 3:
         raise ConfigurationError(
-            f"--price {text!r} must be NAME=PRICE or NAME=INPUT,OUTPUT, in US dollars per million tokens"
+            f"--price: {text!r} must be one number, INPUT,OUTPUT or INPUT,OUTPUT,CACHED in US dollars per million tokens, or "
+            "list:MODEL"
         )
-    return name, {"input": numbers[0], "output": numbers[-1]}
+    return Price(
+        input=numbers[0],
+        output=numbers[min(1, len(numbers) - 1)],
+        cached_input=numbers[2] if len(numbers) > 2 else None,
+    )

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
-from routellm_core.errors import ConfigurationError
-from routellm_core.preferences.tables import SUFFIXES, MissingColumnError, Table
+from routellm_core.errors import ConfigurationError, MissingColumnError
+from routellm_core.preferences.tables import SUFFIXES, Table
 
 
 def read_prompts(arguments: Sequence[str], file: str | None, field: str) -> list[str]:

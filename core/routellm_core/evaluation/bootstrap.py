@@ -24,7 +24,7 @@ GRID = np.linspace(0.0, 1.0, 101)
 """The shares of strong calls at which bands are given and that AIQ takes for its operating points."""
 
 FEWEST_PROMPTS = 10
-_MOST_GROUPS = 8192
+MOST_GROUPS = 8192
 _CHUNK = 1 << 20
 
 
@@ -147,9 +147,9 @@ def bootstrap_pair(
     for level in levels:
         check_level(level)
     sides = np.stack([weak, strong], axis=1)
-    routers = {name: _Ranking.of(rates) for name, (rates, _, _) in columns.items()}
+    routers = {name: Ranking.of(rates) for name, (rates, _, _) in columns.items()}
 
-    def read(counts: Array, rankings: Mapping[str, _Ranking]) -> _Drawn:
+    def read(counts: Array, rankings: Mapping[str, Ranking]) -> _Drawn:
         gained, means = counts * (strong - weak), counts @ sides / n
         found, lines = {}, {}
         for name, ranking in rankings.items():
@@ -158,7 +158,7 @@ def bootstrap_pair(
             lines[name] = on_grid(x, q)
         return _Drawn(found, lines, means)
 
-    exact = {name: _Ranking.of(rates, most_groups=n) for name, (rates, _, _) in columns.items()}
+    exact = {name: Ranking.of(rates, most_groups=n) for name, (rates, _, _) in columns.items()}
     value = read(np.ones((1, n)), exact)
     drawn = _Drawn.join(map_resamples(lambda counts: read(counts, routers), n, resamples, seed))
     why = {name: _why_undefined(rates, sides, name in expectations) for name, (rates, _, _) in columns.items()}
@@ -244,14 +244,20 @@ class _Drawn:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Ranking:
-    """The prompts in the order of one router's win rates, in groups that a threshold does not split."""
+class Ranking:
+    """The prompts in the order of one router's win rates, in groups that a threshold does not split.
 
-    group: NDArray[np.intp]  # (n,): the group of each prompt, the highest win rates first
+    Attributes:
+        group: The group of each prompt, shape (n,); 0 has the highest win rates.
+        n_groups: How many there are.
+    """
+
+    group: NDArray[np.intp]
     n_groups: int
 
     @classmethod
-    def of(cls, rates: Array, *, most_groups: int = _MOST_GROUPS) -> "_Ranking":
+    def of(cls, rates: Array, *, most_groups: int = MOST_GROUPS) -> "Ranking":
+        """Rank prompts by win rates, shape (n,); of more groups than `most_groups`, neighbours are put together."""
         order = np.argsort(-rates, kind="stable")
         ends = group_ends(rates[order])
         if ends.size > most_groups:
@@ -262,7 +268,13 @@ class _Ranking:
         return cls(group, ends.size)
 
     def curves(self, counts: Array, gained: Array, weak_quality: Array) -> tuple[Array, Array]:
-        """Return the curves of resamples at the ends of groups: shares and qualities, shape (rows, groups + 1)."""
+        """Return the curves of resamples at the ends of groups: shares and qualities, shape (rows, groups + 1).
+
+        Args:
+            counts: How often each prompt was drawn, shape (rows, n).
+            gained: The same times what strong gains on it.
+            weak_quality: The mean over the drawn prompts on weak, shape (rows,).
+        """
         rows, n = counts.shape
         into = (self.group + np.arange(rows)[:, None] * self.n_groups).ravel() if rows > 1 else self.group
         x, q = np.zeros((2, rows, self.n_groups + 1))

@@ -1,12 +1,16 @@
 """What calls of a benchmark cost: recorded, or from prices and tokens."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from routellm_core.evaluation.curve import Array, CostQualityCurve
+from routellm_core.evaluation.bootstrap import Ranking, map_resamples
+from routellm_core.evaluation.curve import Array, first_crossing, quality_at
+from routellm_core.evaluation.interval import Interval, interval_from_draws
+from routellm_core.evaluation.metrics import recovered
 from routellm_core.preferences.outcomes import OutcomeTable
 from routellm_core.pricing import TYPICAL_INPUT_TOKENS, TYPICAL_OUTPUT_TOKENS, Price
 
@@ -49,52 +53,91 @@ class Savings:
     Attributes:
         gap: The part of the performance gap that is recovered.
         strong_fraction: The share of strong calls it takes.
-        routed: What the calls cost then.
+        routed: What the calls cost then, the router's own cost included.
+        router: The router's own cost; 0 where it is not known.
         all_strong: What they would cost without routing.
         all_weak: What the weak model alone would cost.
+        saved: The saved share of the cost of strong calls alone; below 0 if routing costs more.
     """
 
     gap: float
     strong_fraction: float
-    routed: float
+    routed: Interval
+    router: float
     all_strong: float
     all_weak: float
+    saved: Interval
 
-    @property
-    def saved(self) -> float:
-        """The saved share of the cost of strong calls alone; below 0 if routing costs more."""
-        return 1.0 - self.routed / self.all_strong if self.all_strong else 0.0
-
-    def to_dict(self) -> dict[str, float]:
+    def to_dict(self) -> dict[str, Any]:
         """Return plain JSON."""
         return {
             "gap": self.gap,
             "strong_fraction": self.strong_fraction,
-            "usd_per_1000_calls": self.routed,
+            "usd_per_1000_calls": self.routed.to_dict(),
+            "usd_per_1000_calls_router": self.router,
             "usd_per_1000_calls_strong": self.all_strong,
             "usd_per_1000_calls_weak": self.all_weak,
-            "saved": self.saved,
+            "saved": self.saved.to_dict(),
         }
 
 
-def savings_at(win_rates: Array, weak_costs: Array, strong_costs: Array, gap: float, strong_fraction: float) -> Savings:
-    """Return what the calls cost when the prompts with the highest win rates go to strong.
+def bootstrap_savings(
+    win_rates: Array,
+    scores: tuple[Array, Array],
+    costs: tuple[Array, Array],
+    levels: Sequence[float],
+    *,
+    router_cost: float = 0.0,
+    resamples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> tuple[Savings, ...]:
+    """Return what the calls cost where parts of the gap are recovered: prompts with the highest win rates go to strong.
 
-    The router's own cost is not in it.
+    On every resample the share of strong calls that recovers the part is found anew.
 
     Args:
         win_rates: The router's strong win rates, shape (n,).
-        weak_costs: US dollars a call on the weak model, shape (n,).
-        strong_costs: The same on the strong one.
-        gap: The part of the gap that this recovers, for the record.
-        strong_fraction: The share of strong calls, in [0, 1].
+        scores: The weak and the strong model's score on each prompt, shape (n,) each.
+        costs: What each call costs on weak and on strong, US dollars, shape (n,) each.
+        levels: The parts of the gap; those that are never recovered are left out.
+        router_cost: What scoring one prompt costs, US dollars.
+        resamples: Of the bootstrap.
+        confidence: Of the intervals, in (0, 1).
+        seed: Of the resamples; the same resamples as `bootstrap_pair` takes with it.
     """
-    costs = CostQualityCurve.from_win_rates(win_rates, weak_costs, strong_costs)
-    routed = float(np.interp(strong_fraction, costs.strong_fraction, costs.quality))
-    return Savings(
-        gap=gap,
-        strong_fraction=strong_fraction,
-        routed=1000 * routed,
-        all_strong=1000 * costs.strong_quality,
-        all_weak=1000 * costs.weak_quality,
+    (weak, strong), (weak_costs, strong_costs), n = scores, costs, len(win_rates)
+    sides = np.stack([weak, weak_costs, strong_costs], axis=1)
+
+    def read(counts: Array, ranking: Ranking) -> Array:
+        """Return the mean cost on strong, and for each level the share and the cost, shape (1 + 2 levels, rows)."""
+        means = counts @ sides / n
+        x, quality = ranking.curves(counts, counts * (strong - weak), means[:, 0])
+        _, cost = ranking.curves(counts, counts * (strong_costs - weak_costs), means[:, 1])
+        r = recovered(quality)
+        shares = [first_crossing(x, r, level) for level in levels]
+        routed = [np.where(np.isnan(share), np.nan, quality_at(x, cost, share)) + router_cost for share in shares]
+        return np.array([means[:, 2], *shares, *routed])
+
+    ranking = Ranking.of(win_rates)
+    value = read(np.ones((1, n)), Ranking.of(win_rates, most_groups=n))[:, 0]
+    drawn = np.concatenate(map_resamples(lambda counts: read(counts, ranking), n, resamples, seed), axis=1)
+    shares, routed = np.split(value[1:], 2)
+    _, routed_drawn = np.split(drawn[1:], 2)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        saved, saved_drawn = 1 - routed / value[0], 1 - routed_drawn / drawn[0]
+    return tuple(
+        Savings(
+            gap=level,
+            strong_fraction=float(shares[i]),
+            routed=interval_from_draws(1000 * float(routed[i]), 1000 * routed_drawn[i], confidence=confidence),
+            router=1000 * router_cost,
+            all_strong=1000 * float(value[0]),
+            all_weak=1000 * float(weak_costs.mean()),
+            saved=interval_from_draws(float(saved[i]), saved_drawn[i], confidence=confidence)
+            if value[0] > 0
+            else Interval.undefined("strong calls cost nothing here"),
+        )
+        for i, level in enumerate(levels)
+        if not math.isnan(shares[i])
     )

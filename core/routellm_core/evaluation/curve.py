@@ -96,13 +96,13 @@ def group_ends(ordered: Array) -> NDArray[np.intp]:
 # from 0 to 1. One curve and a thousand resamples of it are read by the same code.
 
 
-def quality_at(x: Array, q: Array, share: float) -> Array:
-    """Return the quality at a share of strong calls, linear between points, shape (...)."""
-    right = np.argmax(x >= share - 1e-12, axis=-1)[..., None]
+def quality_at(x: Array, q: Array, share: ArrayLike) -> Array:
+    """Return the quality at a share of strong calls, one for all curves or one each, linear between points, shape (...)."""
+    right = np.argmax(x >= np.asarray(share)[..., None] - 1e-12, axis=-1)[..., None]
     left = np.maximum(right - 1, 0)
     x0, x1, q0, q1 = (np.take_along_axis(a, i, axis=-1)[..., 0] for a in (x, q) for i in (left, right))
     width = np.where(x1 > x0, x1 - x0, 1.0)
-    return np.asarray(q0 + (q1 - q0) * np.clip(np.where(x1 > x0, share - x0, 0.0) / width, 0.0, 1.0))
+    return np.asarray(q0 + (q1 - q0) * np.clip(np.where(x1 > x0, np.asarray(share) - x0, 0.0) / width, 0.0, 1.0))
 
 
 def first_crossing(x: Array, recovered: Array, level: float) -> Array:

@@ -1,16 +1,17 @@
 """Evaluate routers between two models on a benchmark: same prompts, same resamples, baselines beside them."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from routellm_core.call_costs import RouterCost
 from routellm_core.errors import ConfigurationError, UnknownModelError
 from routellm_core.evaluation.baselines import length_win_rates, oracle_win_rates, random_apgr
 from routellm_core.evaluation.bootstrap import FEWEST_PROMPTS, LEVELS, PairBootstrap, bootstrap_pair
-from routellm_core.evaluation.costs import Savings, call_costs, savings_at
+from routellm_core.evaluation.costs import Savings, bootstrap_savings, call_costs
 from routellm_core.evaluation.curve import Array
 from routellm_core.evaluation.interval import Interval
 from routellm_core.evaluation.reliability import Reliability, reliability
@@ -121,6 +122,7 @@ def evaluate(
     seed: int = 0,
     exclude: Collection[str] = EXCLUDED_FLAGS,
     prices: Mapping[str, Any] | None = None,
+    router_costs: Mapping[str, RouterCost] | None = None,
     cache: ScoreCache | None = None,
     progress: Progress | None = None,
     speed: bool = True,
@@ -139,6 +141,8 @@ def evaluate(
         seed: Of the resamples.
         exclude: Rows with any of these flags are left out.
         prices: Column -> price, for the savings; recorded costs in the table come first.
+        router_costs: Router -> what it costs itself, for the savings; without its own number of requests a second the time of
+            one prompt is measured. Routers that are not there are taken to cost nothing.
         cache: Where the routers' scores are kept; None keeps none.
         progress: Told how many prompts are scored, of all routers together.
         speed: Also time the routers, past the cache.
@@ -148,6 +152,8 @@ def evaluate(
         ConfigurationError: If there is no router, no row, or a number is out of range.
     """
     _check_routers(routers)
+    check_columns(table, prices or {}, "prices")
+    check_columns(table, references or {}, "references")
     if strong == weak:
         raise ConfigurationError(f"strong and weak must be two columns, not both {strong!r}")
     rows, excluded = usable_rows(table, (weak, strong), exclude)
@@ -177,6 +183,7 @@ def evaluate(
         seed=seed,
         expectations=(RANDOM,),
     )
+    speeds = {name: measure_speed(router, rows.prompts) for name, router in routers.items()} if speed else {}
     return PairEvaluation(
         benchmark=rows.name,
         n=len(rows),
@@ -189,11 +196,35 @@ def evaluate(
         random_single=random_apgr(weak_scores, strong_scores),
         groups=_by_group(rows, win_rates, weak_scores, strong_scores, min(resamples, _GROUP_RESAMPLES), seed),
         reliability={name: reliability(rates, weak_scores, strong_scores) for name, rates in win_rates.items()},
-        speed={name: measure_speed(router, rows.prompts) for name, router in routers.items()} if speed else {},
-        savings=_savings(rows, win_rates, found, levels, strong, weak, prices or {}),
+        speed=speeds,
+        savings=_savings(
+            rows,
+            win_rates,
+            found,
+            (weak, strong),
+            _per_call(router_costs or {}, speeds),
+            prices or {},
+            levels=levels,
+            resamples=resamples,
+            confidence=confidence,
+            seed=seed,
+        ),
         warnings=_warnings(found, len(rows), win_rates),
         provenance=dict(rows.provenance),
     )
+
+
+def check_columns(table: OutcomeTable, named: Iterable[str], what: str) -> None:
+    """Refuse names that are no columns of the table, rather than take no notice of them.
+
+    Raises:
+        UnknownModelError: If one is none.
+    """
+    for name in named:
+        if name not in table.models:
+            raise UnknownModelError(
+                f"{what}: table {table.name!r} has no model {name!r}; it has: {', '.join(table.models)}"
+            )
 
 
 def usable_rows(
@@ -259,6 +290,14 @@ def win_rates_between(
     return np.asarray((1.0 + scores[:, indices[1]] - scores[:, indices[0]]) / 2.0)
 
 
+def _per_call(router_costs: Mapping[str, RouterCost], speeds: Mapping[str, Speed]) -> dict[str, float]:
+    """Return what each router costs a call, US dollars."""
+    return {
+        name: cost.per_call(seconds=speeds[name].p50_ms / 1000 if name in speeds else 0.0)
+        for name, cost in router_costs.items()
+    }
+
+
 def _check_routers(routers: Mapping[str, Router]) -> None:
     if not routers:
         raise ConfigurationError("there is no router to evaluate")
@@ -314,22 +353,19 @@ def _savings(
     rows: OutcomeTable,
     win_rates: Mapping[str, Array],
     found: PairBootstrap,
-    levels: Sequence[float],
-    strong: str,
-    weak: str,
+    sides: tuple[str, str],
+    router_costs: Mapping[str, float],
     prices: Mapping[str, Any],
+    **options: Any,
 ) -> dict[str, tuple[Savings, ...]]:
-    weak_costs, strong_costs = (call_costs(rows, model, prices) for model in (weak, strong))
-    if weak_costs is None or strong_costs is None:
+    costs = [call_costs(rows, model, prices) for model in sides]
+    if costs[0] is None or costs[1] is None:
         return {}
-    shares = {name: [(g, found.figures[name][f"cpt{100 * g:g}"].value) for g in levels] for name in win_rates}
+    scores = rows.column(sides[0]), rows.column(sides[1])
     return {
-        name: tuple(
-            savings_at(rates, weak_costs, strong_costs, gap, share)
-            for gap, share in shares[name]
-            if not math.isnan(share)
-        )
+        name: bootstrap_savings(rates, scores, (costs[0], costs[1]), router_cost=router_costs.get(name, 0.0), **options)
         for name, rates in win_rates.items()
+        if not math.isnan(found.figures[name]["apgr"].value)
     }
 
 

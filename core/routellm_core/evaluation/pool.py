@@ -14,7 +14,7 @@ from routellm_core.evaluation.baselines import best_single
 from routellm_core.evaluation.bootstrap import FEWEST_PROMPTS, map_resamples
 from routellm_core.evaluation.costs import call_costs
 from routellm_core.evaluation.curve import Array
-from routellm_core.evaluation.evaluate import EXCLUDED_FLAGS, share_of, usable_rows
+from routellm_core.evaluation.evaluate import EXCLUDED_FLAGS, check_columns, share_of, usable_rows
 from routellm_core.evaluation.interval import Interval, interval_from_draws
 from routellm_core.evaluation.scores import Progress, ScoreCache, Speed, measure_speed, score_prompts
 from routellm_core.preferences.outcomes import OutcomeTable
@@ -129,6 +129,8 @@ def evaluate_pool(
     """
     if not routers:
         raise ConfigurationError("there is no router to evaluate")
+    check_columns(table, prices or {}, "prices")
+    check_columns(table, references or {}, "references")
     names = references or {}
     columns = tuple(models) if models is not None else _common_models(routers, table, names)
     if len(columns) < 2:

@@ -142,21 +142,22 @@ def _pair_tables(result: PairEvaluation) -> list[TextTable]:
 def _savings_table(result: PairEvaluation) -> TextTable:
     return TextTable(
         "Savings, US dollars per 1,000 calls",
-        ("router", "gap recovered", "strong calls", "routed", "all strong", "all weak", "saved"),
+        ("router", "gap recovered", "strong calls", "routed", "router", "all strong", "all weak", "saved"),
         tuple(
             (
                 name,
                 f"{100 * saving.gap:g}%",
                 f"{100 * saving.strong_fraction:.1f}%",
-                f"{saving.routed:.3f}",
+                plain(saving.routed),
+                f"{saving.router:.4f}",
                 f"{saving.all_strong:.3f}",
                 f"{saving.all_weak:.3f}",
-                f"{100 * saving.saved:.1f}%",
+                percent(saving.saved),
             )
             for name, savings in result.savings.items()
             for saving in savings
         ),
-        "The router's own cost is not in it.",
+        "Routed counts what the router itself costs, as far as that was said; saved is against all strong.",
     )
 
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from routellm_core.errors import ConfigurationError
+from routellm_core.errors import ConfigurationError, MissingColumnError
 from routellm_core.preferences.normalise import first_user_turn
-from routellm_core.preferences.tables import MissingColumnError, Table
+from routellm_core.preferences.tables import Table
 
 _PREFIX = "answer::"
 _KEPT = ("prompt_id", "task", "group", "split")

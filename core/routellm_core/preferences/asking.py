@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
-from routellm_core.errors import ConfigurationError
+from routellm_core.errors import ConfigurationError, JudgeError
 from routellm_core.preferences.journal import Journal
 from routellm_core.preferences.judge import Question
-from routellm_core.preferences.judge_models import JudgeError, JudgeModel, Reply
+from routellm_core.preferences.judge_models import JudgeModel, Reply
 
 Progress = Callable[[int], None]
 """Called with 1 for every question that has its verdict."""

@@ -6,17 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from routellm_core.errors import ConfigurationError, RouteLLMError
+from routellm_core.errors import ConfigurationError, JudgeError
 from routellm_core.preferences.judge import MAX_ANSWER_TOKENS, Question
 
 _PASSING_STATUS = frozenset({408, 409, 425, 429})
 _REFUSED_STATUS = frozenset({400, 413, 422})  # this request is too long or against a rule; another may pass
 _PASSING_ERRORS = frozenset({"APIConnectionError", "APITimeoutError", "TransportError", "TimeoutException"})
 _LONGEST_WAIT_S = 60.0
-
-
-class JudgeError(RouteLLMError, RuntimeError):
-    """A judge cannot be asked: what it answered is kept, and the same call goes on from there."""
 
 
 @dataclass(frozen=True)

@@ -16,14 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from routellm_core.errors import ConfigurationError, MissingDependencyError
+from routellm_core.errors import ConfigurationError, MissingColumnError, MissingDependencyError
 
 SUFFIXES = (".jsonl", ".csv", ".parquet")
 BATCH_ROWS = 8192
-
-
-class MissingColumnError(ConfigurationError):
-    """A table, or a line of it, lacks a column that was asked for."""
 
 
 @dataclass(frozen=True)
@@ -263,6 +259,18 @@ def _locate(source: str | os.PathLike[str], token: str | bool | None) -> Path:
     raise ConfigurationError(f"{text!r}: there is no such file")
 
 
+def check_table_name(path: str | os.PathLike[str]) -> Path:
+    """Return the path of a table that is to be written; worth asking before long work whose result it will be.
+
+    Raises:
+        ConfigurationError: If the name has another ending than tables have.
+    """
+    target = Path(path)
+    if target.suffix.lower() not in SUFFIXES:
+        raise ConfigurationError(f"{str(path)!r}: the name of a table must end in {', '.join(SUFFIXES)}")
+    return target
+
+
 def write_table(rows: Iterable[Mapping[str, Any]], path: str | os.PathLike[str], *, columns: Sequence[str]) -> Path:
     """Write rows to a .csv, .jsonl or .parquet file, whole or not at all, holding few of them in memory.
 
@@ -274,10 +282,8 @@ def write_table(rows: Iterable[Mapping[str, Any]], path: str | os.PathLike[str],
     Raises:
         ConfigurationError: If the name has another ending, or the file cannot be written.
     """
-    target = Path(path)
+    target = check_table_name(path)
     writers = {".jsonl": _write_jsonl, ".csv": _write_csv, ".parquet": _write_parquet}
-    if target.suffix.lower() not in writers:
-        raise ConfigurationError(f"{str(path)!r}: the name of a table must end in {', '.join(SUFFIXES)}")
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
         writers[target.suffix.lower()](rows, partial, columns)

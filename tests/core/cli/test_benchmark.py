@@ -76,6 +76,7 @@ def test_run_writes_a_benchmark(routellm, server, questions, tmp_path):
         ({"--price": "nobody=1"}, "--price 'nobody': no --model has that name"),
         ({"--reference-field": "right"}, "'right'"),
         ({"--samples": "0"}, "samples"),
+        ({"--price": "m=dear"}, "--price: 'dear' must be one number"),
     ],
 )
 def test_bad_input(routellm, server, questions, tmp_path, change, message):
@@ -85,6 +86,14 @@ def test_bad_input(routellm, server, questions, tmp_path, change, message):
     assert (code, out) == (2, "")
     assert message in err
     assert "Traceback" not in err
+
+
+def test_name_of_the_table_is_checked_before_anybody_is_asked(routellm, server, questions, tmp_path):
+    options = ("--grader", "number", "--out", tmp_path / "x.txt", "--model", f"m@{server.url}")
+    code, out, err = routellm("benchmark", "run", "--data", questions, *options)
+    assert (code, out) == (2, "")
+    assert "must end in .jsonl, .csv, .parquet" in err
+    assert server.requests == []
 
 
 def test_list(routellm):

@@ -195,9 +195,9 @@ def test_label_by_judge(routellm, tmp_path, monkeypatch):
                 "--judge",
                 "j",
                 "--price",
-                "1",
+                "dear",
             ),
-            "--price '1' must be INPUT,OUTPUT",
+            "--price: 'dear' must be one number",
         ),
         (
             ("label", "--data", "answers.jsonl", "--method", "pairwise", "--out", "x.csv", "--judge", "j"),

@@ -96,10 +96,43 @@ def test_prices(routellm, table):
     _, out, _ = routellm("evaluate", "--router", "length", "--benchmark", table, *PAIR, *prices, "--format", "json")
     savings = json.loads(out)["routers"]["length"]["savings"]
     assert savings[0]["usd_per_1000_calls_strong"] == pytest.approx((95 * 10 + 264 * 30) / 1000)
-    for wrong in ("big", "big=", "big=cheap", "big=1,2,3"):
-        assert "--price" in refused(
+    for wrong in ("big", "big=", "big=cheap", "big=1,2,3,4", "big=inf", "bog=1"):
+        assert "price" in refused(
             routellm("evaluate", "--router", "length", "--benchmark", table, *PAIR, "--price", wrong)
         )
+
+
+def test_the_machine_of_the_router_counts(routellm, table):
+    prices = ("--price", "big=10", "--price", "small=1", "--router-usd-per-hour", "3600000")
+    _, out, _ = routellm("evaluate", "--router", "length", "--benchmark", table, *PAIR, *prices, "--format", "json")
+    saving = json.loads(out)["routers"]["length"]["savings"][0]
+    assert saving["usd_per_1000_calls_router"] > 0
+    assert saving["saved"]["value"] < 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((*PAIR, "--seed", "-1"), "--seed"),
+        ((*PAIR, "--model", "big"), "--model says nothing for a pair"),
+        ((*PAIR, "--reference", "bog=x"), "has no model 'bog'"),
+        ((*PAIR, "--transfer", "--out", "report"), "--out says nothing with --transfer"),
+        ((*PAIR, "--transfer", "--price", "big=1"), "--price says nothing with --transfer"),
+        (("--router-usd-per-hour", "1"), "--router-usd-per-hour says nothing for a pool"),
+        ((*PAIR, "--router-usd-per-hour", "-1"), "0 or more"),
+    ],
+)
+def test_options_that_would_be_taken_no_notice_of(routellm, table, options, message):
+    assert message in refused(routellm("evaluate", "--router", "length", "--benchmark", table, *options))
+
+
+def test_report_into_a_file_is_refused_before_anything_is_scored(routellm, table, tmp_path):
+    (tmp_path / "report").write_text("")
+    refusal = refused(
+        routellm("evaluate", "--router", "length", "--benchmark", table, *PAIR, "--out", tmp_path / "report")
+    )
+    assert "is a file: name a folder" in refusal
+    assert not (tmp_path / "cache").exists()
 
 
 def test_report(routellm, table, tmp_path):

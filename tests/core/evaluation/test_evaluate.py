@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 
 from routellm_core import PairRouter, PoolRouter, load_router
+from routellm_core.call_costs import RouterCost
 from routellm_core.errors import ConfigurationError, UnknownModelError
-from routellm_core.evaluation.costs import call_costs, savings_at
+from routellm_core.evaluation.bootstrap import bootstrap_pair
+from routellm_core.evaluation.costs import bootstrap_savings, call_costs
 from routellm_core.evaluation.evaluate import evaluate
 from routellm_core.evaluation.scores import ScoreCache
 from routellm_core.evaluation.transfer import transfer
@@ -106,10 +108,12 @@ def test_groups(table, result):
 
 def test_savings(result):
     for saving in result.savings["good"]:
-        assert saving.routed == pytest.approx(
+        assert saving.routed.value == pytest.approx(
             saving.all_weak + saving.strong_fraction * (saving.all_strong - saving.all_weak)
         )
-        assert saving.saved == pytest.approx(1 - saving.routed / saving.all_strong)
+        assert saving.routed.low < saving.routed.value < saving.routed.high
+        assert saving.saved.value == pytest.approx(1 - saving.routed.value / saving.all_strong)
+        assert saving.saved.low < saving.saved.value < saving.saved.high
     assert [saving.gap for saving in result.savings["good"]] == [0.2, 0.5, 0.8]
     assert result.savings["good"][1].to_dict()["usd_per_1000_calls_strong"] == pytest.approx(1000 * 20 * 359 / 1e6)
 
@@ -221,9 +225,50 @@ def test_price_of_a_mixed_token():
 
 
 def test_savings_count_what_the_routed_prompts_cost():
-    saving = savings_at(np.array([0.9, 0.1]), np.array([0.1, 0.1]), np.array([1.0, 5.0]), 0.5, 0.5)
-    assert (saving.routed, saving.all_strong, saving.all_weak) == pytest.approx((550, 3000, 100))
-    assert saving.saved == pytest.approx(1 - 550 / 3000)
+    scores = np.zeros(4), np.array([1.0, 1, 0, 0])  # the first two prompts recover the gap
+    costs = np.full(4, 0.1), np.array([1.0, 3.0, 5.0, 7.0])
+    half, whole = bootstrap_savings(np.array([0.9, 0.8, 0.2, 0.1]), scores, costs, (0.5, 1.0), resamples=20)
+    assert (half.strong_fraction, half.routed.value) == pytest.approx((0.25, 1000 * (1.0 + 0.3) / 4))
+    assert (whole.strong_fraction, whole.routed.value) == pytest.approx((0.5, 1000 * (1.0 + 3.0 + 0.2) / 4))
+    assert (half.all_strong, half.all_weak, half.router) == pytest.approx((4000, 100, 0))
+    assert half.saved.value == pytest.approx(1 - 325 / 4000)
+
+
+def test_savings_count_the_router_itself(table):
+    prices = {"strong": 20.0, "weak": 1.0}
+    free, paid, timed = (
+        evaluate({"r": Digits()}, table, strong="strong", weak="weak", resamples=50, prices=prices, router_costs=costs)
+        for costs in (
+            {},
+            {"r": RouterCost(usd_per_hour=36, requests_per_second=10)},
+            {"r": RouterCost(usd_per_hour=36)},
+        )
+    )
+    for without, counted in zip(free.savings["r"], paid.savings["r"], strict=True):
+        assert counted.router == pytest.approx(1000 * 36 / 3600 / 10)
+        assert counted.routed.value == pytest.approx(without.routed.value + 1.0)
+        assert counted.routed.low == pytest.approx(without.routed.low + 1.0)
+        assert counted.saved.value < without.saved.value
+    assert timed.savings["r"][0].router == pytest.approx(36 / 3600 * timed.speed["r"].p50_ms)
+
+
+def test_intervals_of_savings_are_those_of_the_share_and_the_price():
+    rng = np.random.default_rng(5)
+    n = 600
+    rates = rng.random(n)
+    scores = (rng.random(n) > 0.6 * rates).astype(float), (rng.random(n) > 0.1).astype(float)
+    found = bootstrap_savings(rates, scores, (np.full(n, 1.0), np.full(n, 3.0)), (0.5,), resamples=400, seed=3)[0]
+    share = bootstrap_pair({"r": rates}, *scores, resamples=400, seed=3).figures["r"]["cpt50"]
+    for routed, part in zip(
+        (found.routed.low, found.routed.value, found.routed.high), (share.low, share.value, share.high), strict=True
+    ):
+        assert routed == pytest.approx(1000 * (1 + 2 * part))  # with one price a call the cost is the share
+
+
+@pytest.mark.parametrize("option", ["prices", "references"])
+def test_columns_that_are_none_are_refused(table, option):
+    with pytest.raises(UnknownModelError, match=f"{option}: table 'made' has no model 'stong'"):
+        evaluate({"r": Digits()}, table, strong="strong", weak="weak", resamples=5, **{option: {"stong": 1}})
 
 
 # --- transfer -------------------------------------------------------------------------------------------------------

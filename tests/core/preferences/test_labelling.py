@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from routellm_core.errors import ConfigurationError
+from routellm_core.errors import ConfigurationError, JudgeError
 from routellm_core.preferences.battles import read_battles
 from routellm_core.preferences.judge import (
     combine_verdicts,
@@ -21,7 +21,7 @@ from routellm_core.preferences.judge import (
     read_score,
     score_question,
 )
-from routellm_core.preferences.judge_models import JudgeError, JudgeModel
+from routellm_core.preferences.judge_models import JudgeModel
 from routellm_core.preferences.labelling import estimate_cost, journal_path, label_by_judge, label_by_reference
 from routellm_core.preferences.outcomes import read_outcomes
 from routellm_core.pricing import Price

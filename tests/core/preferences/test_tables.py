@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from routellm_core.errors import CheckpointError, ConfigurationError
+from routellm_core.errors import CheckpointError, ConfigurationError, MissingColumnError
 from routellm_core.preferences.battles import read_battles
-from routellm_core.preferences.tables import MissingColumnError, Table, write_table
+from routellm_core.preferences.tables import Table, write_table
 from support.hub_server import HubServer, hub_client
 
 ROWS = [
