@@ -1,10 +1,9 @@
 """Whether prompts are like those a router was trained and calibrated on."""
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from routellm_core.calibration import ThresholdTable
 from routellm_core.errors import CalibrationError
@@ -12,7 +11,6 @@ from routellm_core.errors import CalibrationError
 _PERCENTS = np.arange(10, 100, 10)
 _CHI_SQUARED_99 = (6.63, 9.21, 11.34, 13.28, 15.09, 16.81, 18.48, 20.09, 21.67)
 """The 99% quantiles of chi-squared with 1 to 9 degrees of freedom."""
-_CHUNK = 1024
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,35 +77,3 @@ def score_drift(win_rates: ArrayLike, table: ThresholdTable) -> ScoreDrift | Non
         noise=rate * _CHI_SQUARED_99[len(expected) - 2],
         median_fraction=float(np.mean(values >= table.threshold_for(0.5))),
     )
-
-
-def dataset_similarity(benchmark: ArrayLike, dataset: ArrayLike) -> float:
-    """Return how near the prompts of a benchmark are to those of a data set (RouteLLM, arXiv 2406.18665, appendix C).
-
-    The mean over the benchmark's prompts of the largest cosine with a prompt of the data set. In the paper routers do better
-    on the benchmarks that are nearer to their training data.
-
-    Args:
-        benchmark: Embeddings of the benchmark's prompts, shape (n, d), of any length but 0.
-        dataset: Embeddings of the data set's prompts, shape (k, d), from the same embedder.
-
-    Raises:
-        CalibrationError: If the shapes do not fit, or a vector has no direction.
-    """
-    queries, others = _directions(benchmark, "benchmark"), _directions(dataset, "dataset")
-    if queries.shape[1] != others.shape[1]:
-        raise CalibrationError(
-            f"benchmark and dataset must come from one embedder, not have {queries.shape[1]} and {others.shape[1]} dimensions"
-        )
-    chunks = (queries[start : start + _CHUNK] for start in range(0, len(queries), _CHUNK))
-    return math.fsum(float((chunk @ others.T).max(axis=1).sum()) for chunk in chunks) / len(queries)
-
-
-def _directions(vectors: ArrayLike, name: str) -> NDArray[np.float64]:
-    matrix = np.asarray(vectors, dtype=np.float64)
-    if matrix.ndim != 2 or not matrix.size:
-        raise CalibrationError(f"{name} must be a matrix of embeddings, a row a prompt, not of shape {matrix.shape}")
-    lengths = np.linalg.norm(matrix, axis=1, keepdims=True)
-    if not (lengths > 0).all():  # also false for NaN
-        raise CalibrationError(f"{name} has embeddings that are zero or not finite: they have no direction")
-    return np.asarray(matrix / lengths)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from routellm_core import ThresholdTable
-from routellm_core.drift import dataset_similarity, score_drift
+from routellm_core.drift import score_drift
 from routellm_core.errors import CalibrationError
 
 
@@ -54,28 +54,3 @@ def test_equal_win_rates_are_no_drift():
 def test_no_prompts_are_refused():
     with pytest.raises(CalibrationError, match="win_rates"):
         score_drift([], table())
-
-
-def test_similarity_is_the_mean_of_the_largest_cosines():
-    queries = np.array([[2.0, 0.0], [1.0, 1.0]])
-    dataset = np.array([[0.0, 3.0], [5.0, 0.0]])
-    assert dataset_similarity(queries, dataset) == pytest.approx((1 + np.sqrt(0.5)) / 2)
-    rng = np.random.default_rng(0)
-    a, b = rng.normal(size=(2500, 8)), rng.normal(size=(40, 8))
-    cosines = (a / np.linalg.norm(a, axis=1, keepdims=True)) @ (b / np.linalg.norm(b, axis=1, keepdims=True)).T
-    assert dataset_similarity(a, b) == pytest.approx(cosines.max(axis=1).mean())
-    assert dataset_similarity(b, b) == pytest.approx(1)
-
-
-@pytest.mark.parametrize(
-    ("queries", "dataset", "why"),
-    [
-        ([[1.0, 0.0]], [[1.0, 0.0, 0.0]], "one embedder"),
-        ([], [[1.0]], "matrix"),
-        ([[0.0, 0.0]], [[1.0, 0.0]], "no direction"),
-        ([[1.0, 0.0]], [[float("nan"), 0.0]], "no direction"),
-    ],
-)
-def test_vectors_that_do_not_fit_are_refused(queries, dataset, why):
-    with pytest.raises(CalibrationError, match=why):
-        dataset_similarity(queries, dataset)
