@@ -93,7 +93,7 @@ class RouterConfig(_Strict):
     """What `load_router` takes: a registered name, a folder (relative to the file) or a Hub repository."""
     revision: str | None = None
     options: dict[str, Any] = Field(default_factory=dict)
-    """Constructor arguments of a router that is loaded by its registered name."""
+    """What else `load_router` takes for it."""
     pool: list[str] | None = None
     """For a router that knows many reference models: those to choose among (`router.for_pool`)."""
     pair: tuple[str, str] | None = None
@@ -109,6 +109,7 @@ class ChainConfig(_Strict):
     weak: str | None = None
     candidates: list[str] | None = None
     references: dict[str, str] = Field(default_factory=dict)
+    """Which model, or tier, of the router stands for each of the chain's models."""
     router: str = "default"
     policy: str = "threshold"
     threshold: float | None = Field(default=None, ge=0, le=1, strict=True)
@@ -223,7 +224,7 @@ class RoutingConfig:
             ConfigurationError: If a router cannot be loaded or does not fit a chain; names the chain and its line.
         """
         routers: dict[str, Router] = {}
-        services: dict[tuple[str, float | None, bool], ScoringService] = {}
+        services: dict[tuple[str, tuple[str, ...], float | None, bool], ScoringService] = {}
         sections = {}
         for name, chain in self.chains.items():
             try:
@@ -231,10 +232,10 @@ class RoutingConfig:
                     routers[chain.router] = self._load(chain.router)
                 router = routers[chain.router]
                 plan = self._plan(chain, router)
-                kind = (chain.router, chain.score_timeout_s, plan.uses_distance)
+                kind = (chain.router, plan.router.models, chain.score_timeout_s, plan.uses_distance)
                 if kind not in services:
                     services[kind] = ScoringService(
-                        router, timeout_s=chain.score_timeout_s, with_distance=plan.uses_distance
+                        plan.router, timeout_s=chain.score_timeout_s, with_distance=plan.uses_distance
                     )
                 sections[name] = Section(plan=plan, scoring=services[kind], chain=name)
             except RouteLLMError as error:

@@ -59,8 +59,10 @@ class RoutingEngine:
         router: A router, or what `load_router` takes: a registered name, a folder or a Hub repository.
         candidates: The names of the models to choose among, weakest (cheapest) first; None means `("weak", "strong")`.
             With a pair router the first is the weak, the second the strong one.
-        references: Which model of the router stands for each candidate; a candidate that is missing here must be a
-            model of the router by its own name. Not for pair routers, whose columns are weak and strong.
+        references: Which model of the router stands for each candidate. Of a pool router, a candidate that is missing here must
+            be one of its models by its own name. Of a pair router that knows many models ("mf", "sw_ranking"), a model or a tier
+            ("tier 0"), and a candidate that is missing keeps the router's own; its calibrated thresholds are those of its own
+            pair, so another one needs a threshold.
         prices: The price of each candidate: a `Price`, its fields, or one number, in US dollars per million tokens. Orders
             candidates of equal score, and says which is the "strong" (dearest) and the "weak" (cheapest) of a pool. None takes
             the order of `candidates`.

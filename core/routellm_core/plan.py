@@ -23,7 +23,7 @@ from routellm_core.errors import (
 )
 from routellm_core.policies import ContextPolicy, Policy, PolicyContext, TaskPolicy, ThresholdPolicy
 from routellm_core.pricing import Price
-from routellm_core.routers.base import PairRouter, Router
+from routellm_core.routers.base import AnyPairRouter, PairRouter, Router
 from routellm_core.scope import current_scope
 from routellm_core.sessions import SessionState, SessionStore, session_threshold
 from routellm_core.task_state import TaskState, TaskSummary
@@ -99,11 +99,6 @@ class Plan:
                 f"policy {self.policy.name!r} understands {sorted(self.policy.score_kinds)}, "
                 f"and router {self.router.name!r} gives {self.router.score_kind!r}"
             )
-        if self.references and self.is_pair:
-            raise ConfigurationError(
-                f"references are for pool routers; the columns of router {self.router.name!r} are weak and strong: give "
-                "router.for_pair(strong, weak) to compare other reference models"
-            )
         for what, names in (
             ("prices", self.prices),
             ("capabilities", self.capabilities),
@@ -116,6 +111,7 @@ class Plan:
                 )
         if self.own_threshold is not None:
             validate_threshold(self.own_threshold)
+        object.__setattr__(self, "router", self._router_for_references())
         object.__setattr__(self, "tools_route", self._resolved_tools_route())
         object.__setattr__(self, "_columns", self._find_columns())
         object.__setattr__(self, "_by_price", self._order_by_price())
@@ -134,6 +130,23 @@ class Plan:
 
     _columns: NDArray[np.intp] | None = field(init=False, repr=False, compare=False)
     _by_price: tuple[int, ...] = field(init=False, repr=False, compare=False)
+
+    def _router_for_references(self) -> Router:
+        """Return the router of the pair that the references name; that of a pool has columns for them already."""
+        router = self.router
+        if not isinstance(router, PairRouter) or not self.references or len(self.candidates) != 2:
+            return router
+        weak, strong = (
+            self.references.get(candidate, own) for candidate, own in zip(self.candidates, router.models, strict=True)
+        )
+        if (weak, strong) == router.models:
+            return router
+        if not isinstance(router, AnyPairRouter):
+            raise ConfigurationError(
+                f"router {router.name!r} compares {router.reference_strong!r} with {router.reference_weak!r} alone, so "
+                "references cannot name others; mf and sw_ranking compare any two models that they know"
+            )
+        return router.for_pair(strong, weak)
 
     def _resolved_tools_route(self) -> str | None:
         try:

@@ -10,7 +10,7 @@ from routellm_core.checkpoints.hub import is_repo_id
 from routellm_core.embedders.foreign import EmbedderLike
 from routellm_core.errors import CheckpointFormatError, ConfigurationError, UnknownRouterError
 from routellm_core.routers.base import Router
-from routellm_core.routers.pretrained import PretrainedRouter, fetch_checkpoint
+from routellm_core.routers.pretrained import PretrainedRouter, check_options, fetch_checkpoint
 
 ENTRY_POINT_GROUP = "routellm_core.routers"
 """Third parties register a subclass of `Router` here, under the name that users and checkpoints give."""
@@ -79,12 +79,14 @@ def load_router(
         token: A Hub token; None takes the stored one, False none.
         cache_dir: Where downloads are kept; None takes the Hub client's own cache.
         local_files_only: Do not reach for the network.
-        **options: Constructor arguments of a router that is loaded by its registered name (`seed=1` for "random").
+        **options: Constructor arguments of a router that is loaded by its registered name (`seed=1` for "random"); what else
+            `from_checkpoint` of its class takes, of a stored one (`device="cuda:1"` for "bert").
 
     Raises:
         UnknownRouterError: If it is neither a name, nor a folder, nor a repository id.
         RouterUnavailableError: If the router of that name needs an extra, a key or a network that is not there.
         CheckpointError: If the checkpoint cannot be fetched or read.
+        ConfigurationError: If the router does not take an option.
 
     Example:
         >>> load_router("random", seed=1).strong_win_rate("Hi!") < 1
@@ -116,8 +118,6 @@ def load_router(
             f"router={text!r} is no registered name ({', '.join(router_names())}), no folder that exists, and no Hub "
             "repository id (org/name)"
         )
-    if options:
-        raise ConfigurationError(f"a stored router takes no options: {', '.join(sorted(options))}")
     checkpoint = fetch_checkpoint(
         text, revision=revision, token=token, cache_dir=cache_dir, local_files_only=local_files_only
     )
@@ -129,4 +129,5 @@ def load_router(
         ) from error
     if not issubclass(cls, PretrainedRouter):
         raise CheckpointFormatError(f"{checkpoint.origin}: router {checkpoint.config.router!r} cannot be stored")
-    return cls.from_checkpoint(checkpoint, embedder=embedder)
+    check_options(cls, options)
+    return cls.from_checkpoint(checkpoint, embedder=embedder, **options)

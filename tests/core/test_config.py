@@ -1,12 +1,15 @@
 import threading
 
+import numpy as np
 import pytest
 
 from routellm_core import RoutingEngine, RoutingRequest, load_router, routing
 from routellm_core.config import load_config
 from routellm_core.constraints import Capabilities
+from routellm_core.embedders.bundled import BundledEmbedder
 from routellm_core.errors import ConfigurationError, UnknownTargetError
 from routellm_core.pricing import Price
+from routellm_core.routers.matrix_factorization import MatrixFactorizationRouter
 
 TEXT = """\
 models:
@@ -110,6 +113,38 @@ def test_a_pool(write):
     pool = "  pool: {candidates: [small, medium, large], policy: argmax, router: length}\n"
     with pytest.raises(ConfigurationError, match=r"line 18, chains.pool: router 'length' compares two models"):
         load_config(write(TEXT + pool)).engine("pool")
+
+
+@pytest.fixture
+def any_pair(tmp_path):
+    """A stored router that compares any two of three models."""
+    rng, embedder = np.random.default_rng(0), BundledEmbedder()
+    router = MatrixFactorizationRouter(
+        rng.normal(size=(3, embedder.dimension)),
+        rng.normal(size=embedder.dimension),
+        models=["a", "b", "c"],
+        reference_strong="a",
+        reference_weak="b",
+        tiers={"a": 0, "b": 1, "c": 1},
+        embedder=embedder,
+    )
+    router.save_pretrained(tmp_path / "any-pair")
+    return router
+
+
+def test_references_say_which_models_of_the_router_a_chain_compares(write, any_pair):
+    chains = """\
+  own: {strong: large, weak: small, router: any, threshold: 0.5}
+  other: {strong: large, weak: small, router: any, threshold: 0.5, references: {large: c, small: tier 0}}
+  half: {strong: large, weak: medium, router: any, threshold: 0.5, references: {medium: c}}
+"""
+    text = TEXT.replace("routers:\n", "routers:\n  any: {load: ./any-pair}\n") + chains
+    engine = load_config(write(text)).engine("own")
+    for chain, pair in {"own": ("a", "b"), "other": ("c", "tier 0"), "half": ("a", "c")}.items():
+        decision = engine.decide(RoutingRequest(text="Prove it.", chain=chain))
+        assert decision.strong_win_rate == any_pair.for_pair(*pair).strong_win_rate("Prove it."), chain
+    with pytest.raises(ConfigurationError, match=r"line 20, chains.other: reference_strong='d' .* it knows: a, b, c"):
+        load_config(write(text.replace("large: c", "large: d"))).engine("own")
 
 
 @pytest.mark.parametrize(

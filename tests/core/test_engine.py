@@ -16,6 +16,7 @@ from routellm_core.errors import (
 )
 from routellm_core.routers.base import PoolRouter
 from routellm_core.testing import ConstantRouter, FunctionRouter
+from support.weights import published_router
 
 
 def engine_for(win_rate: float, **options) -> RoutingEngine:
@@ -240,9 +241,53 @@ def test_a_pool_takes_no_threshold_policy(prices):
         RoutingEngine(TwoModels(), candidates=["a", "b"], threshold=0.2, prices=prices)
 
 
-def test_references_are_for_pools():
-    with pytest.raises(ConfigurationError, match="for_pair"):
-        engine_for(0.5, references={"weak": "mistral"})
+class TestReferencesOfAPair:
+    """`published_router` is matrix factorisation over the 64 models and 10 tiers that lm-sys published."""
+
+    @pytest.mark.parametrize(
+        ("references", "pair"),
+        [
+            ({"strong": "claude-2.1", "weak": "tier 7"}, ("claude-2.1", "tier 7")),
+            ({"weak": "vicuna-7b"}, ("gpt-4-1106-preview", "vicuna-7b")),
+            ({"strong": "tier 0"}, ("tier 0", "mixtral-8x7b-instruct-v0.1")),
+        ],
+    )
+    def test_name_the_models_that_are_compared(self, references, pair):
+        router = published_router()
+        engine = RoutingEngine(router, threshold=0.5, references=references)
+        expected = router.for_pair(*pair).strong_win_rate("Prove it.")
+        assert expected != router.strong_win_rate("Prove it.")
+        for same in (engine, engine.with_threshold(0.7), copy.deepcopy(engine)):
+            assert same.decide("Prove it.").strong_win_rate == expected
+
+    def test_go_by_the_names_of_the_candidates(self):
+        router = published_router()
+        engine = RoutingEngine(router, candidates=["mini", "big"], threshold=0.5, references={"big": "claude-2.1"})
+        expected = router.for_pair("claude-2.1", router.reference_weak).strong_win_rate("Hi!")
+        assert engine.decide("Hi!").strong_win_rate == expected
+
+    def test_of_the_own_pair_keep_its_thresholds(self):
+        own = published_router(thresholds=ThresholdTable.uniform(source="a test"))
+        assert RoutingEngine(own, references={"strong": own.reference_strong}).threshold == 0.5
+        with pytest.raises(ConfigurationError, match="is not calibrated, so threshold=None has no value"):
+            RoutingEngine(own, references={"strong": "claude-2.1"})
+
+    @pytest.mark.parametrize(
+        ("references", "message"),
+        [
+            ({"strong": "gpt-9"}, "reference_strong='gpt-9' is not a reference model of this router; it knows: RWKV"),
+            ({"weak": "tier 12"}, "reference_weak='tier 12' is no tier of this router; there are: 'tier 0'"),
+            ({"large": "tier 0"}, "references names 'large'; the candidates are weak, strong"),
+            ({"weak": "gpt-4-1106-preview"}, "two different models"),
+        ],
+    )
+    def test_must_be_known(self, references, message):
+        with pytest.raises(ConfigurationError, match=message):
+            RoutingEngine(published_router(), threshold=0.5, references=references)
+
+    def test_need_a_router_that_knows_many_models(self):
+        with pytest.raises(ConfigurationError, match=r"compares 'strong' with 'weak' alone.*mf and sw_ranking"):
+            engine_for(0.5, references={"weak": "mistral"})
 
 
 def test_copies_and_pickles_decide_alike():

@@ -10,6 +10,7 @@ from routellm_core.training.outcome_knn import KNNConfig, train_knn
 from routellm_langchain import RoutedChatModel
 from support.openai_server import OpenAIServer
 from support.outcomes import MODELS, TOPICS, TopicEmbedder, topic_table
+from support.weights import published_router
 
 PRICES = {"mathematician": 1, "poet": 2, "programmer": 10}
 PAIRS = list(zip(TOPICS, MODELS, strict=True))
@@ -100,3 +101,17 @@ def test_candidates_are_mapped_to_the_routers_models(models, router, endpoints):
     assert model.invoke("a question of python").text.startswith("programmer says")
     assert model.invoke("a question of poetry").text.startswith("poet says")
     assert asked(endpoints) == {"programmer": 1, "poet": 1}
+
+
+def test_a_pair_of_other_reference_models(models, endpoints):
+    pair = published_router()
+    model = RoutedChatModel(
+        strong=models["programmer"],
+        weak=models["poet"],
+        router=pair,
+        references={"strong": "tier 1", "weak": "claude-2.1"},
+        threshold=0.5,
+    )
+    decision = model.invoke("Prove it.").response_metadata["routellm"]
+    assert decision["strong_win_rate"] == pair.for_pair("tier 1", "claude-2.1").strong_win_rate("Prove it.")
+    assert asked(endpoints) == {{"strong": "programmer", "weak": "poet"}[decision["choice"]]: 1}

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from routellm_core.checkpoints.published import ARENA_MODELS, REFERENCE_STRONG, REFERENCE_WEAK
+from routellm_core.checkpoints.published import ARENA_MODELS, ARENA_TIERS, REFERENCE_STRONG, REFERENCE_WEAK
 from routellm_core.routers.matrix_factorization import MatrixFactorizationRouter
 from support.embedders import HashEmbedder
 
@@ -41,6 +41,7 @@ def published_router(seed: int = 0, **changes) -> MatrixFactorizationRouter:
         "reference_weak": REFERENCE_WEAK,
         "embedder": HashEmbedder(1536, id=PUBLISHED_EMBEDDER),
         "text_projection": weights["text_proj.0.weight"],
+        "tiers": {model: tier for tier, models in enumerate(ARENA_TIERS) for model in models},
         **changes,
     }
     return MatrixFactorizationRouter(weights["P.weight"], weights["classifier.0.weight"][0], **arguments)

@@ -4,7 +4,7 @@ import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import ClassVar
+from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,6 +102,15 @@ class PairRouter(Router):
     def score(self, prompts: Sequence[str]) -> NDArray[np.float64]:
         """Return `[1 - p, p]` over (weak, strong) for every prompt, shape (n, 2)."""
         return pair_scores(self.strong_win_rates(prompts))
+
+
+@runtime_checkable
+class AnyPairRouter(Protocol):
+    """A router that compares any two of the models that it knows."""
+
+    def for_pair(self, strong: str, weak: str) -> PairRouter:
+        """Return a router for another pair, without thresholds."""
+        ...
 
 
 class PoolRouter(Router):

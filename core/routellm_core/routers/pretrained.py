@@ -3,7 +3,9 @@
 import os
 import tempfile
 from abc import abstractmethod
+from collections.abc import Iterable
 from functools import cached_property
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any, Self
 
@@ -77,7 +79,9 @@ class PretrainedRouter(Router):
 
         Raises:
             CheckpointError: If it cannot be fetched or read.
+            ConfigurationError: If it does not take an option; names those it takes.
         """
+        check_options(cls, options)
         checkpoint = fetch_checkpoint(
             repo_or_path, revision=revision, token=token, cache_dir=cache_dir, local_files_only=local_files_only
         )
@@ -124,6 +128,21 @@ class PretrainedRouter(Router):
             return upload_checkpoint(
                 path, repo_id, revision=revision, token=token, private=private, commit_message=commit_message
             )
+
+
+def check_options(cls: type[PretrainedRouter], options: Iterable[str]) -> None:
+    """Refuse an option that `from_checkpoint` of a class does not take.
+
+    Raises:
+        ConfigurationError: If there is one; names those that there are.
+    """
+    parameters = dict(signature(cls.from_checkpoint).parameters)
+    if any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    allowed = [name for name in parameters if name not in ("checkpoint", "embedder")]
+    if unknown := sorted(set(options) - set(allowed)):
+        takes = f"the options {', '.join(allowed)} alone" if allowed else "no options"
+        raise ConfigurationError(f"a stored {cls.name} router takes {takes}, and not {', '.join(unknown)}")
 
 
 def fetch_checkpoint(

@@ -394,8 +394,10 @@ def test_embedder_and_pair_are_needed(folder, tmp_path, name, key):
 
 
 def test_folder_takes_neither_options_nor_a_revision(folder):
-    with pytest.raises(ConfigurationError, match="a stored router takes no options: seed"):
-        load_router(folder, embedder=HashEmbedder(4), seed=1)
+    with pytest.raises(ConfigurationError, match="a stored mf router takes no options, and not device, seed"):
+        load_router(folder, embedder=HashEmbedder(4), seed=1, device="cpu")
+    with pytest.raises(ConfigurationError, match="a stored mf router takes no options, and not seed"):
+        MatrixFactorizationRouter.from_pretrained(folder, embedder=HashEmbedder(4), seed=1)
     with pytest.raises(ConfigurationError, match="revision='v2' is only for a Hub repository"):
         load_router(folder, embedder=HashEmbedder(4), revision="v2")
 

@@ -153,6 +153,18 @@ def test_wrong_device_is_no_fault_of_the_checkpoint(folder):
     assert not isinstance(caught.value, CheckpointFormatError)
 
 
+def test_a_stored_one_takes_device_and_dtype(router, tmp_path):
+    stored = router.save_pretrained(tmp_path / "router")
+    loaded = load_router(stored, device="cpu", dtype="bfloat16")
+    assert (loaded.device.type, loaded.dtype) == ("cpu", "bfloat16")
+    assert str(loaded._model.dtype) == "torch.bfloat16"
+    with pytest.raises(ConfigurationError, match="device='abacus' cannot be used here"):
+        load_router(stored, device="abacus")
+    for load in (load_router, BertRouter.from_pretrained):
+        with pytest.raises(ConfigurationError, match="takes the options device, dtype alone, and not max_length"):
+            load(stored, max_length=8)
+
+
 def test_one_string_is_refused(router):
     with pytest.raises(ConfigurationError, match="must be a list of strings"):
         router.strong_win_rates("Hi!")
