@@ -204,12 +204,14 @@ def assign_tiers(ratings: ArrayLike, n_tiers: int, *, weighted: bool = False) ->
         The tier of each player, shape (k,); 0 is the best.
 
     Raises:
-        ConfigurationError: If there are fewer players than tiers, or a rating is not finite.
+        ConfigurationError: If there are fewer players than tiers, their number is not whole, or a rating is not finite.
     """
     values = np.asarray(ratings, dtype=np.float64)
     if values.ndim != 1 or not np.isfinite(values).all():
         raise ConfigurationError(f"ratings must be finite, one per player, not of shape {values.shape}")
     k = len(values)
+    if isinstance(n_tiers, bool) or not isinstance(n_tiers, int | np.integer):
+        raise ConfigurationError(f"num_tiers={n_tiers!r} must be a whole number")
     if not 1 <= n_tiers <= k:
         raise ConfigurationError(f"{k} rated models cannot fill {n_tiers} tiers: num_tiers must be in [1, {k}]")
     order = np.argsort(-values, kind="stable")

@@ -24,6 +24,7 @@ from routellm_core.errors import (
 )
 from routellm_core.routers.base import PairRouter, PoolRouter, index_of_model, pair_scores, sigmoid
 from routellm_core.routers.pretrained import PretrainedRouter, fetch_checkpoint
+from routellm_core.texts import require_list
 
 _TIER = re.compile(r"tier (\d+)")
 
@@ -108,7 +109,7 @@ class MatrixFactorizationRouter(PretrainedRouter, PairRouter):
 
     def _weights_of(self, name: str, *, role: str) -> NDArray[np.float64]:
         """Return how the known models average to a model or tier, shape (n_models,)."""
-        tier = _TIER.fullmatch(name)
+        tier = _TIER.fullmatch(name) if isinstance(name, str) else None
         if tier is None or name in self.known_models:
             index = index_of_model(name, self.known_models, role=role)
             return np.asarray(np.eye(1, len(self.known_models), index)[0])
@@ -319,7 +320,7 @@ class MatrixFactorizationPool(PoolRouter):
     def __init__(
         self, pair: MatrixFactorizationRouter, models: Sequence[str], *, references: Mapping[str, str] | None = None
     ) -> None:
-        if len(models) < 2 or len(set(models)) != len(models):
+        if len(require_list(models, what="models")) < 2 or len(set(models)) != len(models):
             raise ConfigurationError(f"a pool has two or more different models, not {list(models)!r}")
         self._pair = pair
         self._models = tuple(models)

@@ -10,6 +10,7 @@ from routellm_core.embedders.base import aembed
 from routellm_core.errors import ConfigurationError
 from routellm_core.ratings import win_probability
 from routellm_core.routers.base import PoolRouter
+from routellm_core.texts import require_list
 
 if TYPE_CHECKING:
     from routellm_core.routers.similarity_weighted import SimilarityWeightedRouter
@@ -27,7 +28,7 @@ class SimilarityWeightedPool(PoolRouter):
     name = "sw_ranking"
 
     def __init__(self, pair: "SimilarityWeightedRouter", models: Sequence[str | int]) -> None:
-        self._models = tuple(map(name_of, models))
+        self._models = tuple(map(name_of, require_list(models, what="models")))
         if len(models) < 2 or len(set(self._models)) != len(models):
             raise ConfigurationError(f"a pool has two or more different models, not {list(models)!r}")
         self._pair = pair

@@ -300,6 +300,8 @@ def test_published_models_have_the_tiers_of_the_paper():
         (lambda r: r.for_pair("x", "b", references={"x": "gpt-5"}), r"'gpt-5' is not a reference model.*a, b, c"),
         (lambda r: r.for_pair("a", "b", references={"a": "c"}), "references names 'a', which the router knows itself"),
         (lambda r: r.for_pair("x", "b", references={"x": "b"}), "two different models"),
+        (lambda r: r.for_pair(0, "b"), "reference_strong=0 is not a reference model"),
+        (lambda r: r.for_pool("ab"), "models must be a list of strings, not one string"),
         (lambda r: small().for_pair("tier 0", "b"), "there are: none"),
         (lambda r: small(tiers={"z": 0}), "tiers names 'z'"),
     ],
