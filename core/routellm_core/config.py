@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, Validatio
 from routellm_core.constraints import Capabilities
 from routellm_core.engine import RoutingEngine, Section
 from routellm_core.errors import ConfigurationError, RouteLLMError
-from routellm_core.plan import OnRouterError, Plan
+from routellm_core.plan import OnRouterError, Plan, router_for_references
 from routellm_core.policies import get_policy
 from routellm_core.pricing import Price, look_up_price
 from routellm_core.probability import ProbabilityCalibration
@@ -230,12 +230,12 @@ class RoutingConfig:
             try:
                 if chain.router not in routers:
                     routers[chain.router] = self._load(chain.router)
-                router = routers[chain.router]
+                router = router_for_references(routers[chain.router], chain.models, chain.references)
                 plan = self._plan(chain, router)
-                kind = (chain.router, plan.router.models, chain.score_timeout_s, plan.uses_distance)
+                kind = (chain.router, router.models, chain.score_timeout_s, plan.uses_distance)
                 if kind not in services:
                     services[kind] = ScoringService(
-                        plan.router, timeout_s=chain.score_timeout_s, with_distance=plan.uses_distance
+                        router, timeout_s=chain.score_timeout_s, with_distance=plan.uses_distance
                     )
                 sections[name] = Section(plan=plan, scoring=services[kind], chain=name)
             except RouteLLMError as error:

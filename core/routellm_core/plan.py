@@ -64,6 +64,31 @@ class Call:
     note: str
 
 
+def router_for_references(router: Router, candidates: Sequence[str], references: Mapping[str, str]) -> Router:
+    """Return the router of the pair that references name; a pool's router has a column for each of them already.
+
+    Args:
+        router: The router.
+        candidates: The names of the models that are routed to, of a pair weak and strong.
+        references: Which model or tier of the router stands for each candidate; one that is missing keeps the router's own.
+
+    Raises:
+        ConfigurationError: If the router compares no other pair.
+        UnknownModelError: If it does not know what a candidate is mapped to.
+    """
+    if not isinstance(router, PairRouter) or not references or len(candidates) != 2:
+        return router
+    weak, strong = (references.get(candidate, own) for candidate, own in zip(candidates, router.models, strict=True))
+    if (weak, strong) == router.models:
+        return router
+    if not isinstance(router, AnyPairRouter):
+        raise ConfigurationError(
+            f"router {router.name!r} compares {router.reference_strong!r} with {router.reference_weak!r} alone, so references "
+            "cannot name others; mf and sw_ranking compare any two models that they know"
+        )
+    return router.for_pair(strong, weak)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """How calls are routed: everything that is fixed between two reloads of the configuration."""
@@ -111,7 +136,7 @@ class Plan:
                 )
         if self.own_threshold is not None:
             validate_threshold(self.own_threshold)
-        object.__setattr__(self, "router", self._router_for_references())
+        object.__setattr__(self, "router", router_for_references(self.router, self.candidates, self.references))
         object.__setattr__(self, "tools_route", self._resolved_tools_route())
         object.__setattr__(self, "_columns", self._find_columns())
         object.__setattr__(self, "_by_price", self._order_by_price())
@@ -130,23 +155,6 @@ class Plan:
 
     _columns: NDArray[np.intp] | None = field(init=False, repr=False, compare=False)
     _by_price: tuple[int, ...] = field(init=False, repr=False, compare=False)
-
-    def _router_for_references(self) -> Router:
-        """Return the router of the pair that the references name; that of a pool has columns for them already."""
-        router = self.router
-        if not isinstance(router, PairRouter) or not self.references or len(self.candidates) != 2:
-            return router
-        weak, strong = (
-            self.references.get(candidate, own) for candidate, own in zip(self.candidates, router.models, strict=True)
-        )
-        if (weak, strong) == router.models:
-            return router
-        if not isinstance(router, AnyPairRouter):
-            raise ConfigurationError(
-                f"router {router.name!r} compares {router.reference_strong!r} with {router.reference_weak!r} alone, so "
-                "references cannot name others; mf and sw_ranking compare any two models that they know"
-            )
-        return router.for_pair(strong, weak)
 
     def _resolved_tools_route(self) -> str | None:
         try:

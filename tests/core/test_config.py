@@ -3,7 +3,7 @@ import threading
 import numpy as np
 import pytest
 
-from routellm_core import RoutingEngine, RoutingRequest, load_router, routing
+from routellm_core import RoutingEngine, RoutingRequest, ThresholdTable, load_router, routing
 from routellm_core.config import load_config
 from routellm_core.constraints import Capabilities
 from routellm_core.embedders.bundled import BundledEmbedder
@@ -127,6 +127,7 @@ def any_pair(tmp_path):
         reference_weak="b",
         tiers={"a": 0, "b": 1, "c": 1},
         embedder=embedder,
+        thresholds=ThresholdTable.uniform(source="a test"),
     )
     router.save_pretrained(tmp_path / "any-pair")
     return router
@@ -145,6 +146,9 @@ def test_references_say_which_models_of_the_router_a_chain_compares(write, any_p
         assert decision.strong_win_rate == any_pair.for_pair(*pair).strong_win_rate("Prove it."), chain
     with pytest.raises(ConfigurationError, match=r"line 20, chains.other: reference_strong='d' .* it knows: a, b, c"):
         load_config(write(text.replace("large: c", "large: d"))).engine("own")
+    shares = text.replace("threshold: 0.5", "strong_fraction: 0.5")  # calibrated for the pair a, b alone
+    with pytest.raises(ConfigurationError, match=r"line 20, chains.other: strong_fraction needs a calibrated router"):
+        load_config(write(shares)).engine("own")
 
 
 @pytest.mark.parametrize(
