@@ -209,7 +209,7 @@ def evaluate(
             confidence=confidence,
             seed=seed,
         ),
-        warnings=_warnings(found, len(rows), win_rates),
+        warnings=(*_trained_on(routers, rows), *_warnings(found, len(rows), win_rates)),
         provenance=dict(rows.provenance),
     )
 
@@ -367,6 +367,20 @@ def _savings(
         for name, rates in win_rates.items()
         if not math.isnan(found.figures[name]["apgr"].value)
     }
+
+
+def _trained_on(routers: Mapping[str, Router], rows: OutcomeTable) -> list[str]:
+    """Say which routers were trained on a table of this name; rows of other splits than "train" are taken for unseen."""
+    if rows.split is not None and "train" not in rows.split:
+        return []
+    said = []
+    for name, router in routers.items():
+        trained: Mapping[str, Any] = getattr(router, "provenance", {})
+        prompts = trained.get("prompts")
+        tables = {trained.get("table"), *(prompts if isinstance(prompts, Mapping) else ())}
+        if rows.name.replace("-", "_") in {str(table).replace("-", "_") for table in tables}:
+            said.append(f"{name} was trained on prompts of {rows.name}: its figures flatter it on those")
+    return said
 
 
 def _warnings(found: PairBootstrap, n: int, win_rates: Mapping[str, Array]) -> tuple[str, ...]:

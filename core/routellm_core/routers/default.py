@@ -1,6 +1,6 @@
 """The default router: two correctness heads on the bundled embedding. No key, no network, no torch."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Self
@@ -84,6 +84,11 @@ class DefaultRouter(PretrainedRouter, PairRouter):
         logits = np.einsum("nf,hf->nh", features, self._weights.astype(np.float64)) + self._intercepts
         weak_right, strong_right = sigmoid(logits).T
         return np.asarray((1.0 + strong_right - weak_right) / 2.0)
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """What it was trained on."""
+        return dict(self._provenance)
 
     def to_checkpoint(self) -> Checkpoint:
         """Return the two heads as a checkpoint."""

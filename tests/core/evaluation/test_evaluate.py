@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -263,6 +264,20 @@ def test_intervals_of_savings_are_those_of_the_share_and_the_price():
         (found.routed.low, found.routed.value, found.routed.high), (share.low, share.value, share.high), strict=True
     ):
         assert routed == pytest.approx(1000 * (1 + 2 * part))  # with one price a call the cost is the share
+
+
+def test_a_router_on_its_own_training_table_is_warned_of(table):
+    seen = replace(table, name="routellm-mmlu")
+    routers = {"default": load_router("default"), "length": load_router("length")}
+
+    def warned(table):
+        warnings = evaluate(routers, table, strong="strong", weak="weak", resamples=5, speed=False).warnings
+        return [warning for warning in warnings if "trained on" in warning]
+
+    assert [warning.split()[0] for warning in warned(seen)] == ["default"]
+    assert warned(table) == []
+    assert warned(replace(seen, split=("dev",) * len(seen))) == []
+    assert warned(replace(seen, split=("dev",) * (len(seen) - 1) + ("train",))) != []
 
 
 @pytest.mark.parametrize("option", ["prices", "references"])
