@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routellm_core import ThresholdTable, calibrate_threshold, load_router
+from routellm_core.calibration import strong_fraction_interval
 from routellm_core.errors import CalibrationError, InvalidThresholdError
-from routellm_core.intervals import wilson_interval
+from routellm_core.intervals import exceedance_interval, wilson_interval
 
 win_rates = st.lists(st.floats(0, 1), min_size=1, max_size=200)
 fractions = st.floats(0, 1)
@@ -169,3 +170,14 @@ def test_thresholds_are_checked_where_they_are_used():
     for bad in (1.1, -0.1, float("nan"), "0.5", True):
         with pytest.raises(InvalidThresholdError, match=r"\[0, 1\]"):
             routing(threshold=bad)
+
+
+def test_a_threshold_between_two_win_rates_lies_between_their_ranks():
+    rates = np.arange(1, 101) / 100
+    _, higher = exceedance_interval(31, 100, 100)
+    lower, exact = exceedance_interval(30, 100, 100)
+    assert strong_fraction_interval(rates, 0.71) == (lower, exact)  # one of them: 30 reach it
+    assert strong_fraction_interval(rates, 0.705) == (lower, higher)
+    assert higher > exact
+    tied = np.where(rates > 0.7, 0.8, rates)
+    assert strong_fraction_interval(tied, 0.8) == (lower, higher)

@@ -4,7 +4,7 @@ from itertools import combinations
 
 import pytest
 
-from routellm_core.intervals import exceedance_interval
+from routellm_core.intervals import exceedance_interval, wilson_interval
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,11 @@ def test_the_law_is_that_of_counting():
 def test_beyond_all_values_it_is_certain():
     assert exceedance_interval(0, 10, 100) == (0.0, 0.0)
     assert exceedance_interval(11, 10, 100) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("successes", "n", "low", "high"),
+    [(0, 10, 0.0, 0.27753), (8, 10, 0.49016, 0.94332), (10, 10, 0.72247, 1.0), (50, 100, 0.40383, 0.59617)],
+)
+def test_wilson_interval(successes, n, low, high):
+    assert wilson_interval(successes, n) == pytest.approx((low, high), abs=1e-5)

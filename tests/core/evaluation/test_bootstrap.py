@@ -73,6 +73,8 @@ def test_values_are_those_of_the_exact_curve(data):
     assert found.figures["a"]["apgr"].value == pytest.approx(average_performance_gap_recovered(curve))
     assert found.figures["a"]["cpt80"].value == pytest.approx(call_performance_threshold(curve, 0.8))
     assert (found.weak.value, found.strong.value) == pytest.approx((data[1].mean(), data[2].mean()))
+    for share, alone in ((0, found.weak), (-1, found.strong)):  # a band ends in the intervals of the two models
+        np.testing.assert_allclose(found.bands["a"][:, share], [alone.value, alone.low, alone.high])
     np.testing.assert_allclose(found.bands["a"][0], np.interp(GRID, curve.strong_fraction, curve.quality))
     for figure in found.figures["a"].values():
         assert figure.low <= figure.value <= figure.high
@@ -88,6 +90,20 @@ def test_it_is_the_bootstrap_of_drawing_prompts_one_by_one(data):
     slow = np.quantile(drawn, [0.025, 0.975])
     fast = bootstrap_pair({"a": data[0]}, data[1], data[2], resamples=1500, figures=["apgr"]).figures["a"]["apgr"]
     np.testing.assert_allclose([fast.low, fast.high], slow, atol=0.12 * np.ptp(slow))
+
+
+def test_interval_leaves_half_of_the_rest_on_either_side():
+    draws = np.arange(1001.0)
+    found, narrow = interval_from_draws(500, draws), interval_from_draws(500, draws, confidence=0.8)
+    assert (found.low, found.high) == pytest.approx((25, 975))
+    assert (narrow.low, narrow.high) == pytest.approx((100, 900))
+
+
+def test_no_resample_comes_twice():
+    drawn = np.concatenate(map_resamples(lambda counts: counts, 300_000, 7, 0))  # in chunks of three
+    assert drawn.shape == (7, 300_000)
+    assert (drawn.sum(axis=1) == 300_000).all()
+    assert len(np.unique(drawn[:, :50], axis=0)) == 7
 
 
 def test_more_prompts_than_points_of_a_resample():
