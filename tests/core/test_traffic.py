@@ -147,6 +147,30 @@ def test_conversations_are_digests(path):
     assert "user-42" not in path.read_text()
 
 
+def test_a_conversation_is_hashed_with_the_key_too(tmp_path, monkeypatch):
+    hashes = set()
+    for key in ("one", "two"):
+        monkeypatch.setenv("LOG_KEY", key)
+        with DecisionLog(tmp_path / f"{key}.jsonl", hash_key_env="LOG_KEY") as log:
+            engine = engine_with(log, sticky=True)
+            engine.record(engine.decide(RoutingRequest(text="easy", session="user-42")))
+        hashes.add(read_decisions(log.path)[0].session_hash)
+    assert len(hashes) == 2
+    assert all(one.startswith("hmac-sha256:") for one in hashes)
+
+
+def test_what_a_router_raised_is_not_kept(path):
+    class Quoting(KeywordRouter):
+        def strong_win_rates(self, prompts):
+            raise RuntimeError(f"cannot read {prompts[0]!r}")
+
+    engine = engine_with(path, Quoting())
+    engine.record(engine.decide(SECRET))
+    engine.log.flush()
+    assert "explanation" not in lines(path)[0]
+    assert SECRET not in path.read_text()
+
+
 def test_a_pool_is_logged_with_its_scores(path):
     router = NamedPoolRouter()
     engine = RoutingEngine(router, candidates=router.models, policy="argmax", log=path)
