@@ -220,6 +220,16 @@ def test_it_says_whether_routing_pays(rows, options, worth_it, words):
     assert words in found.verdict
 
 
+def test_a_loss_that_may_be_chance_is_not_called_one():
+    # A dear router: 97 calls lose a little, three save much, and which of them a month has is chance.
+    rows = [call(i, 0.9, "strong", tokens=(100, 100)) for i in range(97)]
+    rows += [call(97 + i, 0.1, tokens=(30_000, 100)) for i in range(3)]
+    found = estimate_savings(rows, PRICES, days=1, router=RouterCost(usd_per_hour=36, requests_per_second=1))
+    assert found.actual.saved_usd.value < 0 < found.actual.saved_usd.high
+    assert found.worth_it is None
+    assert found.verdict.startswith("not shown to be worth it")
+
+
 def test_prices_that_make_no_sense_are_said():
     found = estimate_savings(traffic(), {"strong": WEAK, "weak": STRONG})
     assert found.worth_it is False
@@ -246,6 +256,27 @@ def test_the_interval_covers_the_saving_of_such_traffic():
         one = estimate_savings(traffic(n, seed), PRICES, resamples=500).actual.saved_usd
         covered += one.low <= truth * n <= one.high
     assert abs(covered / repeats - 0.95) <= 3 * np.sqrt(0.95 * 0.05 / repeats)
+
+
+def test_calls_of_a_conversation_are_drawn_together():
+    alone, together = (
+        estimate_savings(
+            [
+                call(
+                    i,
+                    *((0.9, "strong") if i // 20 % 2 else (0.1, "weak")),
+                    session=f"s{i // 20}" if grouped else None,
+                )
+                for i in range(800)
+            ],
+            PRICES,
+            resamples=400,
+        ).actual.usd
+        for grouped in (False, True)
+    )
+    assert together.value == alone.value
+    # Twenty calls that are alike say as much as one: the interval is sqrt(20) times as wide.
+    assert (together.high - together.low) / (alone.high - alone.low) == pytest.approx(20**0.5, rel=0.25)
 
 
 def test_very_many_conversations_are_resampled_in_blocks():
