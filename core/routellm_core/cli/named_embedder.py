@@ -1,11 +1,19 @@
 """The option --embedder."""
 
+from collections.abc import Sequence
+
 from routellm_core.embedders.base import Embedder
 from routellm_core.errors import ConfigurationError
 
+EMBEDDERS = "default, openai:MODEL or sentence-transformers:MODEL"
 
-def named_embedder(name: str) -> Embedder:
-    """Make the embedder of a name: default, openai:MODEL or sentence-transformers:MODEL.
+
+def named_embedder(name: str, *, also: Sequence[str] = ()) -> Embedder:
+    """Make the embedder of a name.
+
+    Args:
+        name: One of `EMBEDDERS`.
+        also: What else the option takes, for the error.
 
     Raises:
         ConfigurationError: If it is none of these.
@@ -24,4 +32,4 @@ def named_embedder(name: str) -> Embedder:
         from routellm_core.embedders.sentence_transformers import SentenceTransformerEmbedder  # as above
 
         return SentenceTransformerEmbedder(model)
-    raise ConfigurationError(f"--embedder {name!r} must be default, openai:MODEL or sentence-transformers:MODEL")
+    raise ConfigurationError(f"--embedder {name!r} must be {', '.join([*also, EMBEDDERS])}")

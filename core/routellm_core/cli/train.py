@@ -10,7 +10,7 @@ import typer
 
 from routellm_core.cli.data_output import Format, print_report
 from routellm_core.cli.named import parse_named
-from routellm_core.cli.named_embedder import named_embedder
+from routellm_core.cli.named_embedder import EMBEDDERS, named_embedder
 from routellm_core.errors import ConfigurationError, MissingDependencyError
 from routellm_core.preferences.battles import PreferenceDataset
 from routellm_core.preferences.outcomes import write_outcomes
@@ -33,7 +33,10 @@ def train(
     ],
     out: Annotated[Path, typer.Option(help="The folder for the router, its report and what was held out.")],
     embedder: Annotated[
-        str, typer.Option(help="What turns prompts into vectors: default, openai:MODEL or sentence-transformers:MODEL.")
+        str,
+        typer.Option(
+            help=f"What turns prompts into vectors: {EMBEDDERS}; cluster also: tfidf, the words of the prompts."
+        ),
     ] = "default",
     model: Annotated[
         str | None, typer.Option(help="bert, causal_llm: the transformer to fine-tune, a folder or a Hub repository.")
@@ -100,7 +103,8 @@ def _train(
     trainer: Trainer, training: Any, validation: Any, reader: str, config: Any, out: Path, *, resume: bool
 ) -> tuple[Any, Any]:
     """Train; hold a part out first where the trainer would, and keep what the report's figures are of."""
-    chosen = reader if trainer.reads == "model" else named_embedder(reader)
+    by_name = trainer.reads == "model" or reader in trainer.fits
+    chosen = reader if by_name else named_embedder(reader, also=trainer.fits)
     if trainer.learns == "outcomes":
         return trainer.run(training, chosen, config)  # type: ignore[no-any-return]
     if validation is None:

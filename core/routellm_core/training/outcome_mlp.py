@@ -35,6 +35,23 @@ class MLPConfig(LabelConfig):
     keep: Literal["best", "last"] = "best"
     confidence: bool = True
 
+    def __post_init__(self) -> None:
+        LabelConfig.__post_init__(self)
+        self.network()
+
+    def network(self) -> NetworkSettings:
+        """Return the settings of the network itself."""
+        return NetworkSettings(
+            hidden=tuple(self.hidden),
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            batch=self.batch,
+            epochs=self.epochs,
+            patience=self.patience,
+            keep=self.keep,
+            seed=self.seed,
+        )
+
     @classmethod
     def of_the_paper(cls, *, seed: int = 42) -> Self:
         """Return the settings of Shnitzer et al. (arXiv 2309.15789, appendix C), for comparison."""
@@ -65,16 +82,7 @@ def train_mlp(
         ConfigurationError: If a setting is out of range or there is nothing to learn from.
     """
     config = config or MLPConfig()
-    settings = NetworkSettings(
-        hidden=tuple(config.hidden),
-        learning_rate=config.learning_rate,
-        weight_decay=config.weight_decay,
-        batch=config.batch,
-        epochs=config.epochs,
-        patience=config.patience,
-        keep=config.keep,
-        seed=config.seed,
-    )
+    settings = config.network()
     losses: list[float] = []
 
     def fit(data: OutcomeData, _: NetworkSettings, training: Training | None) -> MLPRouter:

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from routellm_core.errors import ConfigurationError
 from routellm_core.training.optimizers import Adam
 
 Single = NDArray[np.float32]
@@ -38,6 +39,17 @@ class NetworkSettings:
     patience: int = 10
     keep: Literal["best", "last"] = "best"
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        whole = {"epochs": self.epochs, "patience": self.patience, "batch": 1 if self.batch is None else self.batch}
+        whole |= {f"hidden[{position}]": width for position, width in enumerate(self.hidden)}
+        for name, value in whole.items():
+            if value < 1:
+                raise ConfigurationError(f"{name} must be 1 or more, not {value!r}")
+        if not 0 < self.learning_rate < np.inf or not 0 <= self.weight_decay < np.inf:
+            raise ConfigurationError(
+                f"learning_rate must be above 0 and weight_decay 0 or more, not {self.learning_rate!r} and {self.weight_decay!r}"
+            )
 
 
 def train_network(

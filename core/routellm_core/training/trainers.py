@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
 import numpy as np
 
@@ -29,6 +29,7 @@ class Trainer:
         learns: What it takes: battles, outcomes, or either. A table of outcomes can always be read as battles.
         reads: Whether prompts become vectors by an embedder, or are read by a transformer that is fine-tuned.
         resumes: Whether a run that was killed can go on.
+        fits: Embedders that it fits to the prompts itself, and takes by name.
     """
 
     function: str
@@ -36,6 +37,7 @@ class Trainer:
     learns: Learns
     reads: Vectors = "embedder"
     resumes: bool = False
+    fits: tuple[str, ...] = ()
 
     def settings_class(self) -> Any:
         """Return the class of the settings."""
@@ -63,7 +65,7 @@ TRAINERS: Mapping[str, Trainer] = {
     "causal_llm": Trainer(f"{_HERE}.causal_llm:train_causal_llm", "CausalLLMConfig", "battles", "model", resumes=True),
     "knn": Trainer(f"{_HERE}.outcome_knn:train_knn", "KNNConfig", "outcomes"),
     "mlp": Trainer(f"{_HERE}.outcome_mlp:train_mlp", "MLPConfig", "outcomes"),
-    "cluster": Trainer(f"{_HERE}.outcome_cluster:train_cluster", "ClusterConfig", "outcomes"),
+    "cluster": Trainer(f"{_HERE}.outcome_cluster:train_cluster", "ClusterConfig", "outcomes", fits=("tfidf",)),
     "multilabel": Trainer(f"{_HERE}.outcome_linear:train_multilabel", "LinearConfig", "outcomes"),
     "separate": Trainer(f"{_HERE}.outcome_linear:train_separate", "LinearConfig", "outcomes"),
 }
@@ -130,11 +132,19 @@ def make_settings(trainer: Trainer, given: Mapping[str, Any], *, recipe: str | N
     Raises:
         ConfigurationError: If a setting is unknown or its value wrong, or the trainer has no recipes.
     """
+    from pydantic import TypeAdapter, ValidationError  # only to check what was typed in
+
     cls = trainer.settings_class()
     known = [field.name for field in fields(cls)]
-    for name in given:
+    kinds = get_type_hints(cls)
+    for name, value in given.items():
         if name not in known:
             raise ConfigurationError(f"there is no setting {name!r}; there are: {', '.join(known)}")
+        try:
+            TypeAdapter(kinds[name]).validate_python(value, strict=True)
+        except ValidationError as error:
+            wanted = " or ".join(dict.fromkeys(mistake["msg"] for mistake in error.errors()))
+            raise ConfigurationError(f"setting {name}={value!r}: {wanted}") from None
     try:
         if recipe is None:
             return cls(**given)

@@ -1,4 +1,5 @@
 import json
+import re
 import sys
 
 import numpy as np
@@ -153,7 +154,7 @@ def _interrupt():
     [
         (["--router", "length"], "--router 'length' cannot be trained; there are: mf, sw_ranking, default"),
         (["--router", "mf", "--set", "rank=3"], "there is no setting 'rank'; there are: dim, epochs"),
-        (["--router", "mf", "--set", "dim=small"], "dim must be a whole number of 1 or more, not 'small'"),
+        (["--router", "mf", "--set", "dim=small"], "setting dim='small': Input should be a valid integer"),
         (["--router", "mf", "--set", "dim"], "--set 'dim' must be NAME=VALUE"),
         (["--router", "mf", "--recipe", "arena"], "recipe must be one of"),
         (["--router", "sw_ranking", "--recipe", "paper"], "this router has no recipes"),
@@ -193,3 +194,37 @@ def test_the_help_names_the_routers(routellm):
     assert code == 0
     assert "sw_ranking" in out
     assert "--resume" in out
+
+
+@pytest.mark.parametrize(
+    ("router", "setting", "message"),
+    [
+        ("mlp", "hidden=3", r"setting hidden=3: .*Sequence"),
+        ("mlp", 'learning_rate="x"', "setting learning_rate='x': .*number"),
+        ("mlp", "hidden=[0]", r"hidden\[0\] must be 1 or more, not 0"),
+        ("knn", 'shrinkage="x"', "setting shrinkage='x'"),
+        ("knn", 'confidence="no"', "setting confidence='no': .*boolean"),
+        ("knn", 'threshold="x"', "setting threshold='x'"),
+        ("multilabel", "penalties=3", "setting penalties=3"),
+        ("mf", "epochs=1.5", "setting epochs=1.5: .*integer"),
+    ],
+)
+def test_settings_of_another_kind_are_named(routellm, table, tmp_path, router, setting, message):
+    code, _, err = routellm("train", "--router", router, "--data", table, "--out", tmp_path / "out", "--set", setting)
+    assert code == 2
+    assert re.search(message, err.replace("\n", " "))
+    assert not (tmp_path / "out").exists()
+
+
+def test_clusters_of_words(routellm, table, tmp_path):
+    report = train(
+        routellm, "--router", "cluster", "--embedder", "tfidf", "--data", table, "--out", tmp_path / "words",
+        "--set", "clusters=[2, 4]",
+    )  # fmt: skip
+    assert report["validation_loss"] < report["baseline_loss"]
+    assert load_router(tmp_path / "words").embedder.id.startswith("tfidf:")
+    code, _, err = routellm(
+        "train", "--router", "knn", "--embedder", "tfidf", "--data", table, "--out", tmp_path / "knn"
+    )
+    assert code == 2
+    assert "--embedder 'tfidf' must be default" in err

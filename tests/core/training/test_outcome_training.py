@@ -108,6 +108,10 @@ def test_losses_leave_out_what_is_not_known():
         (lambda: LabelConfig(validation_fraction=0.0), "up to 0.5, not 0.0"),
         (lambda: LinearConfig(penalties=()), "penalties must be one or more"),
         (lambda: ClusterConfig(clusters=()), "clusters must be a whole number"),
+        (lambda: MLPConfig(epochs=0), "epochs must be 1 or more, not 0"),
+        (lambda: MLPConfig(hidden=(8, 0)), r"hidden\[1\] must be 1 or more, not 0"),
+        (lambda: MLPConfig(batch=0), "batch must be 1 or more, not 0"),
+        (lambda: MLPConfig(learning_rate=0), "learning_rate must be above 0"),
         (lambda: ClusterConfig(smoothing=-1), "smoothing must be 0 or more"),
         (lambda: train_knn(topic_table(), TopicEmbedder(), KNNConfig(k=())), "k must be a whole number"),
         (lambda: train_cluster(topic_table(), "words"), "'tfidf', not 'words'"),
@@ -164,7 +168,7 @@ def test_backpropagation_is_the_gradient():
         hidden = np.maximum(0, x @ layers[0][0].T + layers[0][1])
         return mean_loss(1 / (1 + np.exp(-(hidden @ layers[1][0].T + layers[1][1]))), y)
 
-    before, _ = train_network(x, y, replace(settings, epochs=0))
+    before, _ = train_network(x, y, replace(settings, epochs=1))
     after, history = train_network(x, y, replace(settings, patience=300), loss)
     assert loss(after) < loss(before) - 0.05
     assert loss(after) == pytest.approx(min(history))
