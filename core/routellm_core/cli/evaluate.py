@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from routellm_core.call_costs import RouterCost
-from routellm_core.cli.named import PRICE_HELP, parse_named, parse_prices
+from routellm_core.cli.named import PRICE_HELP, parse_named, parse_numbers, parse_prices
 from routellm_core.cli.output import print_tables
 from routellm_core.cli.progress import progress_bar
 from routellm_core.errors import ConfigurationError
@@ -49,6 +49,14 @@ def evaluate(
         ),
     ] = None,
     price: Annotated[list[str] | None, typer.Option("--price", metavar="COLUMN=PRICE", help=PRICE_HELP)] = None,
+    parameters: Annotated[
+        list[str] | None,
+        typer.Option("--parameters", metavar="COLUMN=BILLIONS", help="How large the models of a pool are."),
+    ] = None,
+    seconds: Annotated[
+        list[str] | None,
+        typer.Option("--seconds", metavar="COLUMN=SECONDS", help="How long the models of a pool take for an answer."),
+    ] = None,
     router_usd_per_hour: Annotated[
         float | None,
         typer.Option(
@@ -98,12 +106,13 @@ def evaluate(
     pair = strong is not None and weak is not None
     if not pair and (strong, weak) != (None, None):
         raise ConfigurationError("give both --strong and --weak for a pair, or neither for a pool")
-    _refuse("for a pair, which --strong and --weak are", pair, {"--model": model})
+    of_pool: dict[str, object] = {"--model": model, "--parameters": parameters, "--seconds": seconds}
+    _refuse("for a pair, which --strong and --weak are", pair, of_pool)
     _refuse("for a pool", not pair and not transfer, {"--router-usd-per-hour": router_usd_per_hour})
     _refuse(
         "with --transfer",
         transfer,
-        {"--out": out, "--price": price, "--router-usd-per-hour": router_usd_per_hour, "--model": model},
+        {"--out": out, "--price": price, "--router-usd-per-hour": router_usd_per_hour, **of_pool},
     )
     if out is not None and Path(out).exists() and not Path(out).is_dir():
         raise ConfigurationError(f"--out {out!r} is a file: name a folder")
@@ -125,6 +134,11 @@ def evaluate(
         "exclude": () if keep_flagged else EXCLUDED_FLAGS,
         "prices": parse_prices(price),
     }
+    if not pair:
+        shared |= {
+            "parameters": parse_numbers("--parameters", parameters),
+            "seconds": parse_numbers("--seconds", seconds),
+        }
     if router_usd_per_hour is not None:
         shared["router_costs"] = dict.fromkeys(routers, RouterCost(usd_per_hour=router_usd_per_hour))
     with ExitStack() as stack:

@@ -1,5 +1,6 @@
 """Options of the form NAME=VALUE."""
 
+import math
 from collections.abc import Sequence
 
 from routellm_core.errors import ConfigurationError
@@ -25,6 +26,23 @@ def parse_named(option: str, text: str) -> tuple[str, str]:
     if not (name and separator and value):
         raise ConfigurationError(f"{option} {text!r} must be NAME=VALUE")
     return name, value
+
+
+def parse_numbers(option: str, texts: Sequence[str] | None) -> dict[str, float]:
+    """Return numbers of 0 or more given as NAME=NUMBER.
+
+    Raises:
+        ConfigurationError: If one has another form.
+    """
+    numbers = {}
+    for name, value in (parse_named(option, text) for text in texts or ()):
+        try:
+            numbers[name] = float(value)
+        except ValueError:
+            numbers[name] = math.nan
+        if not 0 <= numbers[name] < math.inf:
+            raise ConfigurationError(f"{option}: {value!r} of {name!r} must be a number of 0 or more")
+    return numbers
 
 
 def parse_prices(texts: Sequence[str] | None) -> dict[str, Price]:

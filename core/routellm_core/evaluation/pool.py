@@ -16,11 +16,12 @@ from routellm_core.evaluation.costs import call_costs
 from routellm_core.evaluation.curve import Array
 from routellm_core.evaluation.evaluate import EXCLUDED_FLAGS, check_columns, share_of, usable_rows
 from routellm_core.evaluation.interval import Interval, interval_from_draws
+from routellm_core.evaluation.pool_bounds import majority_right, reachable_scores
 from routellm_core.evaluation.scores import Progress, ScoreCache, Speed, measure_speed, score_prompts
 from routellm_core.preferences.outcomes import OutcomeTable
 from routellm_core.routers.base import Router
 
-BASELINES = ("oracle", "best_single", "random", "cheapest")
+BASELINES = ("oracle", "best_single", "majority", "random", "cheapest")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,11 +35,14 @@ class PoolEvaluation:
         qualities: Column -> its mean score.
         excluded: Why rows were left out, and how many.
         routers: Router -> figure -> interval: `quality`; `oracle_share`, the quality as a share of the oracle's;
-            `gain`, the quality less the best single model's; with costs also `mean_cost` (US dollars a call) and `aiq`.
+            `gain`, the quality less the best single model's; for predicted correctness `classifier_bound`, what a policy could
+            reach that sends prompts only to models predicted to be right; with costs `mean_cost` (US dollars a call) and `aiq`;
+            where they were given `mean_parameters` and `mean_seconds` of the models called, over all prompts.
         calls: Router -> column -> share of calls.
         frontier: Router -> (mean cost, quality) of its operating points, from the cheapest to no regard for cost; empty without
             costs.
-        baselines: "oracle", "best_single", "random" (the mean of the models) and, with costs, "cheapest": the same figures.
+        baselines: "oracle", "best_single", "random" (the mean of the models), for scores in [0, 1] "majority" (all are called,
+            and more than half are right) and, with costs, "cheapest": the same figures.
         best_single: The model behind that baseline.
         best_single_chosen_on: Which prompts it was chosen on.
         differences: (router, other router) -> interval of the first's quality less the second's, paired.
@@ -102,6 +106,8 @@ def evaluate_pool(
     seed: int = 0,
     exclude: Collection[str] = EXCLUDED_FLAGS,
     prices: Mapping[str, Any] | None = None,
+    parameters: Mapping[str, float] | None = None,
+    seconds: Mapping[str, float] | None = None,
     cache: ScoreCache | None = None,
     progress: Progress | None = None,
     speed: bool = True,
@@ -119,6 +125,8 @@ def evaluate_pool(
         seed: Of the resamples.
         exclude: Rows with any of these flags are left out.
         prices: Column -> price; recorded costs in the table come first.
+        parameters: Column -> how many it has, in any unit; None if not known.
+        seconds: Column -> how long an answer takes; None if not known.
         cache: Where the routers' scores are kept; None keeps none.
         progress: Told how many prompts are scored, of all routers together.
         speed: Also time the routers, past the cache.
@@ -131,6 +139,8 @@ def evaluate_pool(
         raise ConfigurationError("there is no router to evaluate")
     check_columns(table, prices or {}, "prices")
     check_columns(table, references or {}, "references")
+    check_columns(table, parameters or {}, "parameters")
+    check_columns(table, seconds or {}, "seconds")
     names = references or {}
     columns = tuple(models) if models is not None else _common_models(routers, table, names)
     if len(columns) < 2:
@@ -157,7 +167,16 @@ def evaluate_pool(
     sweeps = (
         {} if costs is None else {name: _sweep(scores, costs.mean(axis=0), by_price) for name, scores in picks.items()}
     )
-    value, drawn = _bootstrap(rows.scores, costs, choices, sweeps, resamples, seed)
+    facts = {} if costs is None else {"mean_cost": costs}
+    for what, given in (("parameters", parameters), ("seconds", seconds)):
+        if given:
+            facts[f"mean_{what}"] = np.broadcast_to(_of_columns(given, columns, what), rows.scores.shape)
+    bounds = {
+        name: reachable_scores(scores, rows.scores)
+        for name, scores in picks.items()
+        if pools[name].score_kind == "correctness"
+    }
+    value, drawn = _bootstrap(rows.scores, facts, choices, bounds, sweeps, resamples, seed)
 
     few = f"{len(rows)} prompts are fewer than {FEWEST_PROMPTS}" if len(rows) < FEWEST_PROMPTS else None
 
@@ -220,6 +239,13 @@ def _as_pool(router: Router, wanted: Sequence[str]) -> Router:
     return router
 
 
+def _of_columns(given: Mapping[str, float], columns: Sequence[str], what: str) -> Array:
+    missing = [column for column in columns if column not in given]
+    if missing:
+        raise ConfigurationError(f"{what} has no number for {', '.join(map(repr, missing))}")
+    return np.array([given[column] for column in columns], dtype=np.float64)
+
+
 def _choose(scores: Array, penalty: Array | None, by_price: NDArray[np.intp]) -> NDArray[np.intp]:
     """Return the column with the highest score less its penalty for each penalty, shape (penalties, n); of equals the cheaper."""
     penalties = np.zeros((1, scores.shape[1])) if penalty is None else penalty
@@ -243,8 +269,9 @@ def _points(scores: Array, costs: Array, chosen: NDArray[np.intp]) -> list[tuple
 
 def _bootstrap(
     scores: Array,
-    costs: Array | None,
+    facts: Mapping[str, Array],
     choices: Mapping[str, NDArray[np.intp]],
+    bounds: Mapping[str, Array],
     sweeps: Mapping[str, NDArray[np.intp]],
     resamples: int,
     seed: int,
@@ -253,11 +280,18 @@ def _bootstrap(
     n, m = scores.shape
     rows = np.arange(n)
     qualities = {name: scores[rows, pick] for name, pick in choices.items()} | {"random": scores.mean(axis=1)}
+    if ((scores >= 0) & (scores <= 1)).all():
+        qualities["majority"] = majority_right(scores)
+    compared = tuple(qualities)
     qualities |= {f"model {j}": scores[:, j] for j in range(m)}
-    prices = {} if costs is None else {name: costs[rows, pick] for name, pick in choices.items()}
-    if costs is not None:
-        prices["random"] = costs.mean(axis=1)
-    stacked = np.stack([*qualities.values(), *prices.values()], axis=1)
+    amounts = {(name, "classifier_bound"): reachable for name, reachable in bounds.items()}
+    for fact, values in facts.items():
+        amounts |= {(name, fact): values[rows, pick] for name, pick in choices.items()}
+        amounts["random", fact] = values.mean(axis=1)
+        if "majority" in compared:
+            amounts["majority", fact] = values.sum(axis=1)
+    stacked = np.stack([*qualities.values(), *amounts.values()], axis=1)
+    costs = facts.get("mean_cost")
     swept = {
         name: np.stack([*(scores[rows, pick] for pick in chosen), *(costs[rows, pick] for pick in chosen)], axis=1)
         for name, chosen in sweeps.items()
@@ -268,14 +302,14 @@ def _bootstrap(
         means = counts @ stacked / n
         quality = dict(zip(qualities, means.T, strict=False))
         found = {name: {"quality": q} for name, q in quality.items()}
-        for name in (*choices, "random"):
+        for name in compared:
             oracle = quality["oracle"]
             found[name]["oracle_share"] = np.where(
                 oracle != 0, quality[name] / np.where(oracle != 0, oracle, 1), np.nan
             )
             found[name]["gain"] = quality[name] - quality["best_single"]
-        for j, name in enumerate(prices):
-            found[name]["mean_cost"] = means[:, len(qualities) + j]
+        for j, (name, figure) in enumerate(amounts):
+            found[name][figure] = means[:, len(qualities) + j]
         if costs is not None:
             of_models = counts @ costs / n
             for name, columns in swept.items():

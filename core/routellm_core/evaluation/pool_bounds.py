@@ -54,6 +54,14 @@ def random_quality(scores: ArrayLike) -> float:
 def classifier_bound(predicted: ArrayLike, scores: ArrayLike, thresholds: ArrayLike = 0.5) -> float:
     """Return what the best policy could reach that sends prompts only to models predicted to be right.
 
+    The mean of `reachable_scores`, which see.
+    """
+    return float(reachable_scores(predicted, scores, thresholds).mean())
+
+
+def reachable_scores(predicted: ArrayLike, scores: ArrayLike, thresholds: ArrayLike = 0.5) -> Array:
+    """Return the best score of each prompt among the models that are predicted to get it right, shape (n,).
+
     The classifier upper bound of Srivatsa et al. (arXiv 2405.00467); a prompt that no model is predicted to get right counts 0.
 
     Args:
@@ -67,17 +75,22 @@ def classifier_bound(predicted: ArrayLike, scores: ArrayLike, thresholds: ArrayL
         raise ConfigurationError(
             f"predicted and scores have shapes {allowed.shape} and {values.shape}, not one and the same"
         )
-    return float(np.where(allowed, values, 0.0).max(axis=1).mean())
+    return np.asarray(np.where(allowed, values, 0.0).max(axis=1))
 
 
 def majority_quality(scores: ArrayLike) -> float:
-    """Return the share of prompts on which more than half of the models are right (above 0.5).
+    """Return the share of prompts that all models get right by majority; see `majority_right`."""
+    return float(majority_right(scores).mean())
+
+
+def majority_right(scores: ArrayLike) -> Array:
+    """Return 1 for each prompt on which more than half of the models are right (above 0.5), else 0; shape (n,).
 
     A lower bound of the vote of all models: wrong answers may differ from each other. Where answers are at hand,
     `routellm_core.training.outcome_data.majority_label` counts their votes.
     """
     values = _complete(scores)
-    return float(((values > 0.5).sum(axis=1) > values.shape[1] / 2).mean())
+    return np.asarray((values > 0.5).sum(axis=1) > values.shape[1] / 2, dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True)

@@ -174,18 +174,17 @@ def _speed_table(speed: dict[str, Speed]) -> list[TextTable]:
 
 def _pool_tables(result: PoolEvaluation) -> list[TextTable]:
     everyone = {**result.routers, **result.baselines}
-    keys = [
-        key for key in ("quality", "oracle_share", "gain", "mean_cost", "aiq") if key in next(iter(everyone.values()))
-    ]
-    if any("aiq" in figures for figures in result.routers.values()) and "aiq" not in keys:
-        keys.append("aiq")
     titles = {
         "quality": "quality",
         "oracle_share": "of the oracle",
         "gain": "against best single",
+        "classifier_bound": "classifier bound",
         "mean_cost": "US dollars per 1,000 calls",
+        "mean_parameters": "mean size",
+        "mean_seconds": "seconds a call",
         "aiq": "AIQ",
     }
+    keys = [key for key in titles if any(key in figures for figures in everyone.values())]
     tables = [
         TextTable(
             f"{result.benchmark}: {len(result.models)} models, {result.n:,} prompts",

@@ -115,6 +115,8 @@ def test_the_machine_of_the_router_counts(routellm, table):
     [
         ((*PAIR, "--seed", "-1"), "--seed"),
         ((*PAIR, "--model", "big"), "--model says nothing for a pair"),
+        ((*PAIR, "--seconds", "big=1"), "--seconds says nothing for a pair"),
+        (("--parameters", "big=x"), "--parameters: 'x' of 'big' must be a number of 0 or more"),
         ((*PAIR, "--reference", "bog=x"), "has no model 'bog'"),
         ((*PAIR, "--transfer", "--out", "report"), "--out says nothing with --transfer"),
         ((*PAIR, "--transfer", "--price", "big=1"), "--price says nothing with --transfer"),

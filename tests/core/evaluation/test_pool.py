@@ -86,7 +86,7 @@ def test_frontier_runs_from_the_cheapest_to_no_regard_for_cost(table, result):
 def test_without_prices_there_is_no_money(table):
     found = evaluate_pool({"r": router(table, 1)}, table, resamples=20)
     assert found.frontier == {}
-    assert set(found.routers["r"]) == {"quality", "oracle_share", "gain"}
+    assert set(found.routers["r"]) == {"quality", "oracle_share", "gain", "classifier_bound"}
     assert "cheapest" not in found.baselines
 
 
@@ -96,9 +96,42 @@ def test_json_has_the_agreed_form(result):
         assert {"quality", "oracle_share", "calls"} <= set(found)
         assert set(found["quality"]) == {"value", "low", "high"}
         assert set(found["calls"]) == set(MODELS)
-    assert set(plain["baselines"]) == {"oracle", "best_single", "random", "cheapest"}
+    assert set(plain["baselines"]) == {"oracle", "best_single", "majority", "random", "cheapest"}
     assert plain["baselines"]["best_single"]["model"] == "large"
     assert plain["differences"]["clear - blurred"]["quality"]["low"] > 0
+
+
+def test_all_models_by_majority_are_all_paid_for(table, result):
+    expected = ((table.scores > 0.5).sum(axis=1) >= 2).mean()
+    assert result.baselines["majority"]["quality"].value == pytest.approx(expected)
+    assert result.baselines["majority"]["mean_cost"].value == pytest.approx(31 * 359e-6)
+    graded = OutcomeTable(prompts=table.prompts, models=MODELS, scores=10 * table.scores)
+    assert "majority" not in evaluate_pool({"r": router(table, 1)}, graded, resamples=10).baselines
+
+
+def test_what_predictions_leave_within_reach(table, result):
+    blurred = router(table, 2).score(table.prompts)
+    expected = np.where(blurred > 0.5, table.scores, 0).max(axis=1).mean()
+    assert result.routers["blurred"]["classifier_bound"].value == pytest.approx(expected)
+    assert result.routers["clear"]["classifier_bound"] == result.baselines["oracle"]["quality"]
+    assert "classifier_bound" not in result.baselines["oracle"]
+    compared = router(table, 2)
+    compared.score_kind = "win_rate"
+    assert "classifier_bound" not in evaluate_pool({"r": compared}, table, resamples=10).routers["r"]
+
+
+def test_size_and_latency_are_means_over_all_prompts(table):
+    sizes, seconds = {"small": 7, "medium": 13, "large": 70}, {"small": 0.5, "medium": 1.0, "large": 4.0}
+    found = evaluate_pool({"r": router(table, 0)}, table, parameters=sizes, seconds=seconds, resamples=10)
+    for figure, facts in (("mean_parameters", sizes), ("mean_seconds", seconds)):
+        expected = sum(share * facts[model] for model, share in found.calls["r"].items())
+        assert found.routers["r"][figure].value == pytest.approx(expected)
+        assert found.baselines["random"][figure].value == pytest.approx(sum(facts.values()) / 3)
+        assert found.baselines["best_single"][figure].value == facts["large"]
+    with pytest.raises(ConfigurationError, match="seconds has no number for 'medium', 'large'"):
+        evaluate_pool({"r": router(table, 0)}, table, seconds={"small": 1}, resamples=10)
+    with pytest.raises(UnknownModelError, match=r"parameters: .*'tiny'"):
+        evaluate_pool({"r": router(table, 0)}, table, parameters={"tiny": 1}, resamples=10)
 
 
 def test_best_single_chosen_elsewhere(table):
