@@ -2,10 +2,10 @@
 
     ROUTELLM_OUTCOME_DATA=folder python benchmarks/pool_routers.py [--quick] [--out docs/benchmarks/pool_routers.md]
 
-The folder holds tables of outcomes (prompt, task, split, score::<model>): llmrouter_9models, mmlupro_tiger and
-evouna_human_judged, made from public sets. First, routers are trained on the rows of split "train" and measured on "dev",
-by policy. Second, every task in turn is held out of training and one model is chosen for all of it. Intervals are of a
-bootstrap over prompts.
+The folder holds tables of outcomes (prompt, task, split, score::<model>): llmrouter_9models, mmlupro_tiger,
+evouna_human_judged and routellm_mmlu, made from public sets. First, routers are trained on the rows of split "train" and
+measured on "dev", by policy. Second, every task in turn is held out of training and one model is chosen for all of it.
+Intervals are of a bootstrap over prompts.
 """
 
 import argparse
@@ -52,6 +52,7 @@ from routellm_core.training.outcome_confidence import share_of_right_votes
 from routellm_core.training.outcome_knn import KNNConfig, train_knn
 from routellm_core.training.outcome_linear import LinearConfig, train_multilabel, train_separate
 from routellm_core.training.outcome_mlp import MLPConfig, train_mlp
+from routellm_core.training.similarity_weighted import train_similarity_weighted
 
 Array = NDArray[np.float64]
 RESAMPLES = 1000
@@ -102,6 +103,13 @@ def pools(folder: Path) -> list[Pool]:
     return result
 
 
+def mmlu(folder: Path) -> Pool:
+    """Return a pair of models on 57 subjects; every seventh prompt, as each subject is left out of the training of the others."""
+    table = read_outcomes(folder / "routellm_mmlu.parquet")
+    table = table.select(~table.flags["routellm_contaminated"]).complete()
+    return Pool("MMLU, 2 models", table.select(np.arange(0, len(table), 7)), None)
+
+
 def interval(values: Array, seed: int = 0, groups: Array | None = None) -> str:
     """Return a mean with its 95% interval; with groups, the mean over groups of their means, resampled within groups."""
     rng = np.random.default_rng(seed)
@@ -129,6 +137,7 @@ def train_all(train: OutcomeTable, embedder: CachedEmbedder) -> dict[str, tuple[
         "mf": lambda: train_matrix_factorization(
             _some(train.to_battles()), embedder, MatrixFactorizationConfig(epochs=20)
         )[0].for_pool(train.models),
+        "sw_ranking": lambda: train_similarity_weighted(_some(train.to_battles()), embedder)[0].for_pool(train.models),
     }
     trained = {}
     for name, run in trainers.items():
@@ -309,6 +318,8 @@ def main() -> None:
     embedder = CachedEmbedder(BundledEmbedder(), max_entries=100_000)
     chosen = pools(Path(folder))[: 2 if options.quick else None]
     with_tasks = [pool for pool in chosen if len(set(pool.table.groups or ())) > 2]
+    if not options.quick:
+        with_tasks.append(mmlu(Path(folder)))
     introduction = (
         f"Written by `benchmarks/pool_routers.py`. Embedder `{embedder.id}`. Intervals are 95% bootstrap intervals over "
         f"prompts, {RESAMPLES} resamples; differences are paired. Size stands for price: billions of parameters."
@@ -319,7 +330,7 @@ def main() -> None:
         _NEW_TASKS,
         *(partial(compare_scores, pool, embedder) for pool in with_tasks),
         _FEW_LABELS,
-        *(partial(few_labels, pool, embedder) for pool in with_tasks),
+        *(partial(few_labels, pool, embedder) for pool in with_tasks if pool in chosen),
     ]
     options.work.mkdir(parents=True, exist_ok=True)
     start, parts = time.perf_counter(), []

@@ -10,7 +10,10 @@ from routellm_core.config import RoutingConfig
 from routellm_core.decision import RoutingRequest
 from routellm_core.embedders.bundled import BundledEmbedder
 from routellm_core.errors import ConfigurationError
+from routellm_core.evaluation.pool import evaluate_pool
+from routellm_core.training.matrix_factorization import MatrixFactorizationConfig, train_matrix_factorization
 from routellm_core.training.outcome_knn import KNNConfig, train_knn
+from routellm_core.training.similarity_weighted import SimilarityWeightedConfig, train_similarity_weighted
 from support.outcomes import MODELS, TopicEmbedder, topic_table
 from support.pools import NAMES, NamedPoolRouter
 
@@ -106,6 +109,40 @@ def test_chains_have_tasks_of_their_own_and_keep_them_over_a_reload(tmp_path):
     engine.reload(RoutingConfig(tmp_path / "routing.yaml"))
     assert "5 calls" in engine.decide("question of poetry").explanation
 
+
+@pytest.mark.parametrize("name", ["mf", "sw_ranking"])
+def test_routers_that_know_many_models_are_pools_like_any_other(tmp_path, name):
+    battles = topic_table(240).to_battles()
+    if name == "mf":
+        trained, _ = train_matrix_factorization(battles, BundledEmbedder(), MatrixFactorizationConfig(epochs=60))
+    else:
+        trained, _ = train_similarity_weighted(battles, BundledEmbedder(), SimilarityWeightedConfig(num_tiers=3))
+    trained.save_pretrained(tmp_path / "router")
+    config = tmp_path / "routing.yaml"
+    config.write_text(POOLS, encoding="utf-8")
+    engine = RoutingEngine.from_source(RoutingConfig(config), "argmax")
+    prompt = "question 99.5 of python"
+    decision = engine.decide(prompt)
+    pool = trained.for_pool(MODELS)
+    assert list(decision.scores.values()) == pytest.approx(pool.score([prompt])[0].tolist())
+    assert decision.choice == max(decision.scores, key=decision.scores.__getitem__) == "programmer"
+    chosen = {chain: engine.decide(RoutingRequest(text=prompt, chain=chain)) for chain in ("cost_aware", "cheap")}
+    assert chosen["cost_aware"].choice in ("mathematician", "poet")
+    assert (chosen["cheap"].choice, chosen["cheap"].threshold) == ("mathematician", 0.0)
+    new = topic_table(90, seed=7)
+    found = evaluate_pool({"many": trained, "pool": pool}, new, resamples=10, speed=False)
+    assert found.routers["many"]["quality"] == found.routers["pool"]["quality"]
+    assert found.routers["many"]["gain"].value > 0
+
+
+POOLS = """
+models: {mathematician: {price: 1}, poet: {price: 2}, programmer: {price: 30}}
+routers: {many: {load: ./router, pool: [mathematician, poet, programmer]}}
+chains:
+  argmax: {candidates: [mathematician, poet, programmer], router: many, policy: argmax}
+  cost_aware: {candidates: [mathematician, poet, programmer], router: many, policy: cost_aware, threshold: 1.0}
+  cheap: {candidates: [mathematician, poet, programmer], router: many, policy: cheapest_above, threshold: 0.0}
+"""
 
 CONFIG = """
 models: {mathematician: {price: 1}, poet: {price: 2}, programmer: {price: 3}}
