@@ -32,6 +32,12 @@ def test_another_distribution_drifts():
     assert "not quite like" in slight.warnings[0]
 
 
+def test_noise_is_that_of_both_samples():
+    rates = np.random.default_rng(1).beta(2, 5, 500)
+    assert score_drift(rates, table(n=5000)).noise == pytest.approx((1 / 500 + 1 / 5000) * 21.67)
+    assert score_drift(rates, ThresholdTable.uniform(source="test")).noise == pytest.approx(21.67 / 500)
+
+
 def test_few_prompts_show_no_drift():
     assert score_drift(np.full(3, 0.9), table()).warnings == ()
 

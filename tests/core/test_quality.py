@@ -100,3 +100,14 @@ def test_both_intervals_keep_their_promise(n, n_fresh):
         share += found.interval[0] <= np.mean(fresh[0] >= found.threshold) <= found.interval[1]
     for covered in (quality, share):
         assert 0.92 <= covered / repeats <= 0.98
+
+
+def test_the_interval_counts_that_the_threshold_is_from_a_sample():
+    rng = np.random.default_rng(4)
+    rates = rng.random(400)
+    strong = (rng.random(400) < 0.9).astype(float)
+    weak = (rng.random(400) < 0.9 - 0.5 * rates).astype(float)
+    long_run = calibrate_quality(rates, weak, strong, 0.5, n_fresh=math.inf, resamples=200).quality_interval
+    assert long_run[1] - long_run[0] > 0.1  # no noise is left but that of the threshold
+    once_more = calibrate_quality(rates, weak, strong, 0.5, resamples=200).quality_interval
+    assert once_more[1] - once_more[0] > 1.1 * (long_run[1] - long_run[0])
