@@ -191,6 +191,28 @@ def test_the_threshold_goes_into_the_configuration(routellm, tmp_path, prompts, 
     assert [file.name for file in tmp_path.iterdir() if "routing" in file.name] == ["routing.yaml"]
 
 
+def test_the_configuration_keeps_its_mode_and_its_place(routellm, tmp_path, prompts):
+    real, link = tmp_path / "real.yaml", tmp_path / "routing.yaml"
+    real.write_text(CONFIG)
+    real.chmod(0o600)
+    link.symlink_to(real)
+    command = ["calibrate", "--router", "length", "--file", prompts, "--strong-fraction", "0.2"]
+    assert routellm(*command, "--write", str(link), "--chain", "support")[0] == 0
+    assert link.is_symlink()
+    assert "threshold" in yaml.safe_load(real.read_text())["chains"]["support"]
+    assert real.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_fallback_is_no_further_call(routellm, tmp_path):
+    log = log_of(tmp_path)
+    with DecisionLog(log) as again:
+        engine = RoutingEngine("length", threshold=0.005, log=again)
+        for decision in engine.decide_batch(PROMPTS[:100]):
+            engine.record(engine.fall_back(decision, TimeoutError()))
+    _, out, _ = routellm("calibrate", "--log", log, "--strong-fraction", "0.3", "--format", "json")
+    assert json.loads(out)["n_prompts"] == len(PROMPTS)
+
+
 def test_a_chain_that_shares_its_text_is_left_alone(routellm, refused, tmp_path, prompts):
     path = tmp_path / "routing.yaml"
     shared = CONFIG.replace("support: {", "support: &pair {") + "  alias: *pair\n"
