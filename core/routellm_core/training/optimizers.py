@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 Vector = NDArray[np.float32]
 
-_BLOCK = 16384
+_BLOCK = 32768
 
 
 class Adam:
@@ -49,9 +49,9 @@ class Adam:
         """
         self._steps += 1
         first, second = self._betas
-        # The bias corrections are folded into the rate and into epsilon.
-        root = float(np.sqrt(1.0 - second**self._steps))
-        rate = np.float32(self._learning_rate * root / (1.0 - first**self._steps))
+        # Both running means are kept without the factor 1 - beta; it and the bias corrections are in rate and epsilon.
+        root = float(np.sqrt((1.0 - second**self._steps) / (1.0 - second)))
+        rate = np.float32(self._learning_rate * root * (1.0 - first) / (1.0 - first**self._steps))
         epsilon = np.float32(self._epsilon * root)
         for start in range(0, len(parameters), _BLOCK):  # a block and its four companions stay in the cache
             block = slice(start, start + _BLOCK)
@@ -66,12 +66,10 @@ class Adam:
             np.multiply(parameters, self._weight_decay, out=scratch)
             gradient += scratch
         mean *= np.float32(first)
-        np.multiply(gradient, np.float32(1.0 - first), out=scratch)
-        mean += scratch
+        mean += gradient
         square *= np.float32(second)
-        np.multiply(gradient, gradient, out=scratch)
-        scratch *= np.float32(1.0 - second)
-        square += scratch
+        np.multiply(gradient, gradient, out=gradient)
+        square += gradient
         np.sqrt(square, out=scratch)
         scratch += epsilon
         np.divide(mean, scratch, out=scratch)
