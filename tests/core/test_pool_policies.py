@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -18,7 +20,7 @@ from routellm_core.policies import (
     get_policy,
     tune_thresholds,
 )
-from routellm_core.task_state import TaskConfidence, TaskSummary
+from routellm_core.task_state import TaskConfidence, TaskSummary, probability_better, task_scores
 
 BY_PRICE = (0, 1, 2)
 CONTEXT = PolicyContext(candidates=("s", "m", "l"), models=("a", "b", "c"), prices=(1.0, 2.0, 10.0))
@@ -184,6 +186,22 @@ def test_s3_falls_back_to_the_best_on_average_when_unsure():
     policy = TaskConfidencePolicy(CONFIDENCE)
     assert policy.order_for_task(TaskSummary(10, votes, votes, 0.1), BY_PRICE) == (2, 0, 1)
     assert policy.order_for_task(TaskSummary(10_000, votes, votes, 0.1), BY_PRICE) == (0, 2, 1)
+
+
+def test_how_sure_s3_must_be_is_the_confidence_own():
+    votes = np.array([0.62, 0.2, 0.6])
+    task = TaskSummary(100, votes, votes, 0.1)
+    s3 = task_scores(votes, 0.9)
+    sure = probability_better(s3[0], s3[2], 0.9, 0.9, 100)
+    assert 0.5 < sure < 0.65
+    for fallback, choice in ((sure - 0.01, 0), (sure + 0.01, 2)):
+        assert TaskConfidencePolicy(replace(CONFIDENCE, fallback=fallback)).order_for_task(task, BY_PRICE)[0] == choice
+
+
+def test_at_an_unknown_distance_s3_is_as_careful_as_at_the_farthest():
+    policy, votes = TaskConfidencePolicy(CONFIDENCE), np.array([0.9, 0.2, 0.5])
+    unknown, near, far = (policy.order_for_task(TaskSummary(200, votes, votes, d), BY_PRICE) for d in (None, 0.1, 0.5))
+    assert unknown == far != near
 
 
 def test_task_policies_refuse_what_they_cannot_know():

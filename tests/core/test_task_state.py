@@ -93,6 +93,13 @@ def test_a_state_adds_up_to_the_summary_of_its_prompts():
     assert seen.distance == pytest.approx(whole.distance)
 
 
+def test_a_window_counts_that_many_prompts():
+    state = TaskState(window=3)
+    counts = [state.observe(np.array([0.0])).n for _ in range(3)]
+    assert [*counts, state.observe(np.array([1.0])).n] == pytest.approx([1, 2, 3, 3])
+    assert state.observe(np.array([1.0]), keep=False).scores == pytest.approx([1 - (2 / 3) ** 2])
+
+
 def test_old_prompts_fade():
     state = TaskState(window=20)
     for _ in range(500):

@@ -185,6 +185,21 @@ def test_knn_of_the_paper_gives_sixths():
     np.testing.assert_allclose(scores * 5, np.round(scores * 5), atol=1e-12)
 
 
+def test_a_prompt_that_points_the_other_way_has_no_say():
+    router = KNNRouter(-np.eye(2), np.eye(2), models=["a", "b"], embedder=HashEmbedder(2), k=2, shrinkage=0)
+    np.testing.assert_allclose(router.score_from_embeddings(np.array([[1.0, 0.0]])), [[0.5, 0.5]])
+
+
+@pytest.mark.parametrize("k", [3, 30])
+def test_scores_and_distance_of_one_search_are_those_of_two(k):
+    rng = np.random.default_rng(4)
+    router = KNNRouter(rng.random((200, 4)), rng.random((200, 2)), models=["a", "b"], embedder=HashEmbedder(4), k=k)
+    prompts = ["one", "two", "three"]
+    found = router.score_with_distance(prompts)
+    np.testing.assert_array_equal(found[:, :-1], router.score(prompts))
+    np.testing.assert_array_equal(found[:, -1], router.distances_from_embeddings(HashEmbedder(4).embed(prompts)))
+
+
 def test_a_model_that_no_neighbour_knows_gets_its_mean():
     outcomes = np.array([[1.0, np.nan], [1.0, np.nan], [0.0, 0.25], [0.0, 0.75]])
     vectors = np.array([[1, 0], [1, 0.1], [-1, 0], [-1, 0.1]])
