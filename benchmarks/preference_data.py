@@ -1,0 +1,149 @@
+"""Measure time and memory of reading, cleaning and merging preference data, and of decontamination.
+
+    python benchmarks/preference_data.py [--battles 1000000] [--out docs/benchmarks/preference_data.md]
+
+Battles of 100 models on four distinct prompts in five, of 40 words of the documentation each, are made and written as JSON lines.
+Every step runs in a process of its own, so that its peak of memory is its own; a process that has only imported the package is
+measured with them.
+"""
+
+import argparse
+import json
+import os
+import platform
+import random
+import re
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from routellm_core.embedders.bundled import BundledEmbedder
+from routellm_core.preferences.battles import read_battles, write_battles
+from routellm_core.preferences.cleaning import merge_battles
+from routellm_core.preferences.decontamination import EvaluationPrompts
+from routellm_core.preferences.inspection import inspect_table
+
+MODELS = 100
+WORDS = 40
+JSONL, PARQUET, MERGED = "battles.jsonl", "battles.parquet", "merged.jsonl"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One step: what it found, how long it took and the most memory of its process."""
+
+    found: str
+    seconds: float
+    gigabytes: float
+
+
+def make(path: Path, n: int) -> None:
+    """Write n battles."""
+    generator = random.Random(0)
+    pages = Path(__file__).parents[1].glob("docs/*.md")
+    words = sorted({word for page in pages for word in re.findall(r"[a-z]{4,}", page.read_text(encoding="utf-8"))})
+    prompts = [f"{i} {' '.join(generator.choices(words, k=WORDS))}" for i in range(n * 4 // 5)]
+    with path.open("w", encoding="utf-8") as file:
+        for i in range(n):
+            a, b = generator.sample(range(MODELS), 2)
+            row = {
+                "prompt": prompts[i % len(prompts)],
+                "model_a": f"model {a}",
+                "model_b": f"model {b}",
+                "winner": generator.choice(("model_a", "model_b", "tie")),
+            }
+            file.write(json.dumps(row) + "\n")
+
+
+def decontaminate(folder: Path, n: int) -> str:
+    """Hold n / 10 training prompts against n / 50 of an evaluation, of which half are among the former, a little changed."""
+    prompts = read_battles(folder / PARQUET).prompts
+    training, evaluation = list(prompts[: n // 10]), list(prompts[-n // 50 :])
+    planted = [f"{prompt} please" for prompt in evaluation[: n // 100]]
+    training[-len(planted) :] = planted
+    found = EvaluationPrompts(evaluation, embedder=BundledEmbedder()).find(training)
+    rows = {match.row for match in found}
+    missed = len(set(range(len(training) - len(planted), len(training))) - rows)
+    return f"{len(training):,} against {len(evaluation):,}; {len(found):,} found, {missed} of {len(planted):,} planted missed"
+
+
+def steps(folder: Path, n: int) -> dict[str, Callable[[], Any]]:
+    """Return what is measured, by name."""
+    return {
+        "nothing (imports)": lambda: "",
+        "read `.jsonl`": lambda: read_battles(folder / JSONL),
+        "read `.jsonl`, write `.parquet`": lambda: write_battles(read_battles(folder / JSONL), folder / PARQUET).name,
+        "read `.parquet`": lambda: read_battles(folder / PARQUET),
+        "`data inspect`": lambda: f"{len(inspect_table(folder / JSONL))} facts",
+        "`data merge`": lambda: f"{merge_battles([folder / JSONL], folder / MERGED, min_characters=16)[0].kept:,} kept",
+        "read and split": lambda: read_battles(folder / PARQUET).split()[1],
+        "decontaminate": lambda: decontaminate(folder, n),
+    }
+
+
+def measure(name: str, folder: Path, n: int) -> Measured:
+    """Run one step in this process."""
+    begun = time.perf_counter()
+    found = steps(folder, n)[name]()
+    seconds = time.perf_counter() - begun
+    return Measured(str(found), seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
+
+
+def in_a_process(name: str, folder: Path, n: int) -> Measured:
+    """Run one step in a process of its own."""
+    command = [sys.executable, __file__, "--battles", str(n), "--step", name, "--folder", str(folder)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return Measured(**json.loads(done.stdout))
+
+
+def page(results: dict[str, Measured], n: int, size: float) -> str:
+    setting = (
+        f"`python benchmarks/preference_data.py`: {n:,} battles of {MODELS} models, {WORDS} words a prompt, {size:.2f} GB of "
+        f"JSON lines. Each step in a process of its own. Measured on {platform.machine()}, {os.cpu_count()} cores, Python "
+        f"{platform.python_version()}."
+    )
+    lines = [
+        "# Preference data at full size",
+        "",
+        setting,
+        "",
+        "| step | seconds | peak memory, GB | result |",
+        "|---|---|---|---|",
+        *(f"| {name} | {r.seconds:.1f} | {r.gigabytes:.2f} | {r.found} |" for name, r in results.items()),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--battles", type=int, default=1_000_000)
+    parser.add_argument("--out", type=Path, help="the page to write")
+    parser.add_argument("--step", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    n = arguments.battles
+    if arguments.step is not None:
+        print(json.dumps(measure(arguments.step, arguments.folder, n).__dict__))
+        return
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        make(folder / JSONL, n)
+        size = (folder / JSONL).stat().st_size / 1e9
+        results = {}
+        for step in steps(folder, n):
+            results[step] = in_a_process(step, folder, n)
+            print(f"{step}: {results[step]}", file=sys.stderr)
+    text = page(results, n, size)
+    print(text)
+    if arguments.out is not None:
+        arguments.out.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
