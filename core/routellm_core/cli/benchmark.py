@@ -8,9 +8,9 @@ import typer
 
 from routellm_core.cli.named import PRICE_HELP, parse_prices
 from routellm_core.cli.output import print_tables
-from routellm_core.cli.progress import progress_bar
 from routellm_core.errors import ConfigurationError
 from routellm_core.pricing import Price
+from routellm_core.progress import progress_bar
 
 benchmark = typer.Typer(
     name="benchmark",

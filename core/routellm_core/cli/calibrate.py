@@ -11,13 +11,13 @@ import typer
 from numpy.typing import NDArray
 
 from routellm_core.calibration import ThresholdCalibration, ThresholdTable, calibrate_threshold
-from routellm_core.cli.progress import progress_bar
 from routellm_core.cli.prompts import read_prompts
 from routellm_core.config_edit import write_threshold
 from routellm_core.drift import score_drift
 from routellm_core.errors import CalibrationError, ConfigurationError
 from routellm_core.evaluation.scores import score_prompts
 from routellm_core.preferences.outcomes import read_outcomes
+from routellm_core.progress import progress_bar
 from routellm_core.quality import QualityCalibration, calibrate_quality
 from routellm_core.registry import load_router, router_names
 from routellm_core.routers.base import PairRouter

@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from routellm_core.cli.data_output import Format, print_report
-from routellm_core.cli.progress import progress_bar
-from routellm_core.embedders.base import Embedder
+from routellm_core.cli.named_embedder import named_embedder
 from routellm_core.errors import ConfigurationError
+from routellm_core.progress import progress_bar
 
 
 def decontaminate(
@@ -58,7 +58,7 @@ def decontaminate(
             data,
             against,
             None if dry_run else out,
-            embedder=_embedder(embedder),
+            embedder=None if embedder == "none" else named_embedder(embedder, also=("none",)),
             similarity=similarity,
             prompt_field=field,
             evaluation_field=against_field,
@@ -75,22 +75,3 @@ def decontaminate(
             f"{m['row']} = {m['evaluation_row']} ({m['found_by']}, {m['similarity']:.3f})" for m in result["found"]
         ]
     print_report(result, format)
-
-
-def _embedder(name: str) -> Embedder | None:
-    kind, _, model = name.partition(":")
-    if name == "none":
-        return None
-    if name == "default":
-        from routellm_core.embedders.bundled import BundledEmbedder  # only what is asked for is imported
-
-        return BundledEmbedder()
-    if kind == "openai" and model:
-        from routellm_core.embedders.openai import OpenAIEmbedder  # as above
-
-        return OpenAIEmbedder(model)
-    if kind == "sentence-transformers" and model:
-        from routellm_core.embedders.sentence_transformers import SentenceTransformerEmbedder  # as above
-
-        return SentenceTransformerEmbedder(model)
-    raise ConfigurationError(f"--embedder {name!r} must be default, none, openai:MODEL or sentence-transformers:MODEL")

@@ -9,9 +9,9 @@ import typer
 
 from routellm_core.cli.data_output import Format, print_report
 from routellm_core.cli.named import parse_price
-from routellm_core.cli.progress import progress_bar
 from routellm_core.errors import ConfigurationError, MissingDependencyError
 from routellm_core.pricing import Price, look_up_price
+from routellm_core.progress import progress_bar
 
 if TYPE_CHECKING:
     from routellm_core.preferences.labelling import CostEstimate, JudgeMethod

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from routellm_core.cli.data_output import Format, print_report
-from routellm_core.cli.progress import progress_bar
 from routellm_core.errors import ConfigurationError
+from routellm_core.progress import progress_bar
 
 
 class LabelSource(StrEnum):

@@ -11,8 +11,8 @@ import typer
 from routellm_core.call_costs import RouterCost
 from routellm_core.cli.named import PRICE_HELP, parse_named, parse_numbers, parse_prices
 from routellm_core.cli.output import print_tables
-from routellm_core.cli.progress import progress_bar
 from routellm_core.errors import ConfigurationError
+from routellm_core.progress import progress_bar
 from routellm_core.registry import load_router, router_names
 
 

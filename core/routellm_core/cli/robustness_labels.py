@@ -9,8 +9,8 @@ import typer
 
 from routellm_core.cli.named import parse_named
 from routellm_core.cli.output import print_tables
-from routellm_core.cli.progress import progress_bar
 from routellm_core.errors import ConfigurationError, MissingDependencyError
+from routellm_core.progress import progress_bar
 
 
 class Format(StrEnum):

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from routellm_core.cli.output import print_tables
-from routellm_core.cli.progress import progress_bar
+from routellm_core.progress import progress_bar
 from routellm_core.registry import load_router, router_names
 
 

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routellm_core.preferences.battles import PreferenceDataset
+from routellm_core.progress import progress_bar
 from routellm_core.training.factors import Factors, Floats, Indices
 from routellm_core.training.measures import log_loss, model_columns
 from routellm_core.training.optimizers import Adam, Vector
-from routellm_core.training.progress import progress_bar
 from routellm_core.training.report import LossPoint
 from routellm_core.training.resume import TrainingState
 
@@ -141,7 +141,7 @@ class Descent:
                 if self.best_step == steps:
                     self._best[:] = self.factors.values
                 self.seconds = before + time.perf_counter() - begun
-                advance(epoch + 1, f"validation loss {point.validation:.4f}")
+                advance(epoch + 1, remark=f"validation loss {point.validation:.4f}")
                 if state is not None:
                     state.save(*self._state())
         self.seconds = before + time.perf_counter() - begun

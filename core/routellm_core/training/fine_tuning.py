@@ -2,6 +2,7 @@
 
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -13,8 +14,8 @@ from numpy.typing import NDArray
 
 from routellm_core.errors import ConfigurationError, MissingDependencyError
 from routellm_core.preferences.battles import PreferenceDataset
+from routellm_core.progress import Advance, progress_bar
 from routellm_core.training.held_out import BattleSplit, HeldOut, pair_outcomes
-from routellm_core.training.progress import progress_bar
 from routellm_core.training.report import LossPoint
 from routellm_core.training.resume import TrainingState, battles_digest
 
@@ -176,7 +177,11 @@ def quiet_transformers() -> Iterator[None]:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings():
+            # peft calls transformers by a name that it is giving up, and says that it stores resized embeddings.
+            warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
+            warnings.filterwarnings("ignore", message="Setting `save_embedding_layers` to `True`")
+            yield
     finally:
         logging.set_verbosity(level)
         if bars:
@@ -264,11 +269,11 @@ def fine_tune(
             return (loss, {"logits": logits}) if return_outputs else loss
 
     class Reporter(TrainerCallback):  # type: ignore[misc]
-        def __init__(self, advance: Callable[[int, str], None]) -> None:
+        def __init__(self, advance: Advance) -> None:
             self._advance = advance
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
-            self._advance(state.global_step, "")
+            self._advance(state.global_step)
 
     arguments = TrainingArguments(
         output_dir=str(work),

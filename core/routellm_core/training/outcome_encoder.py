@@ -12,8 +12,8 @@ from routellm_core.embedders.base import encodable
 from routellm_core.embedders.sentence_transformers import SentenceTransformerEmbedder
 from routellm_core.errors import ConfigurationError, MissingDependencyError
 from routellm_core.preferences.outcomes import OutcomeTable
+from routellm_core.progress import progress_bar
 from routellm_core.training.outcome_data import LabelConfig, make_labels
-from routellm_core.training.progress import progress_bar
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +110,7 @@ def _train(encoder: Any, prompts: list[str], labels: NDArray[np.float64], config
                 torch.nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
                 optimizer.step()
                 done += 1
-                advance(done, f"loss {loss.item():.3f}")
+                advance(done, remark=f"loss {loss.item():.3f}")
     encoder.eval()
 
 

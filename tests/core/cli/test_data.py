@@ -174,7 +174,7 @@ def test_label_by_judge(routellm, tmp_path, monkeypatch):
         (("decontaminate", "--data", "good.jsonl", "--against", "good.jsonl"), "--out"),
         (
             ("decontaminate", "--data", "good.jsonl", "--against", "good.jsonl", "--dry-run", "--embedder", "bert"),
-            "--embedder 'bert' must be default, none, openai:MODEL",
+            "--embedder 'bert' must be none, default, openai:MODEL",
         ),
         (
             ("decontaminate", "--data", "good.jsonl", "--against", "good.jsonl", "--dry-run", "--similarity", "2"),
