@@ -35,6 +35,8 @@ LABELS: Labels = "win_tie_loss"
 PLAIN_PROMPT = LabelPrompt(prefix="", suffix="\n\nLabel:", add_special_tokens=True)
 """What is put around a prompt for a model without a chat template."""
 
+_LOOKED_AT = 16
+
 
 @dataclass(frozen=True, kw_only=True)
 class CausalLLMConfig(FineTuningConfig):
@@ -151,12 +153,15 @@ def _fit(
         else PLAIN_PROMPT
     )
     labels = DEFAULT_TOKENS[LABELS]
-    tokenizer.add_tokens([token for token in labels if token not in tokenizer.get_vocab()], special_tokens=True)
+    added = [token for token in labels if token not in tokenizer.get_vocab()]
+    tokenizer.add_tokens(added, special_tokens=True)
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
-        model.resize_token_embeddings(len(tokenizer))
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     label_ids = tokenizer.convert_tokens_to_ids(list(labels))
-    trained = _with_lora(model, label_ids, config) if config.adapter == "lora" else model
     training, validation = (_examples(part, tokenizer, prompt, label_ids, config) for part in parts)
+    if added:
+        _start_labels(model, [row.tokens for row in training[:_LOOKED_AT]], tokenizer.convert_tokens_to_ids(added))
+    trained = _with_lora(model, label_ids, config) if config.adapter == "lora" else model
     pad = tokenizer.pad_token_id
     tuned = fine_tune(
         trained,
@@ -173,6 +178,22 @@ def _fit(
     merged.save_pretrained(work / MODEL_FOLDER)
     tokenizer.save_pretrained(work / MODEL_FOLDER)
     return prompt, tuned
+
+
+def _start_labels(model: Any, rows: Sequence[Sequence[int]], added: Sequence[int]) -> None:
+    """Let new labels start as copies of the token that the model itself would write after the prompts.
+
+    So it holds all of them likely, and none likelier than another; at random they would be many nats apart.
+    """
+    import torch
+
+    model.eval()
+    with torch.no_grad():
+        logits = sum(model(input_ids=torch.tensor([list(row)]), logits_to_keep=1).logits[0, -1] for row in rows)
+        logits[list(added)] = -torch.inf
+        likely = int(logits.argmax())
+        for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
+            layer.weight[list(added)] = layer.weight[likely].clone()
 
 
 def _with_lora(model: Any, label_ids: Sequence[int], config: CausalLLMConfig) -> Any:
