@@ -6,12 +6,14 @@
 65,000 battles of 64 models are drawn from a known factorisation of rank 4, one in twenty held out by prompt, with embeddings of
 256 dimensions (those of the embedded default) and of 1,536 (those of text-embedding-3-small, which the peer uses). Both train
 the released recipe: dim 128, batches of 64, Adam at 3e-4, noise 0.1. Embeddings are at hand. The two take turns; the
-time is that until a training first reaches the higher of the two losses that both reach at the end. Exit code 1 if the
-smallest ratio is below 5 by more than a tenth.
+time is that until a training first reaches the higher of the two losses that both reach at the end. This library's own recipe
+is timed in the same way, with as many epochs, against the loss that the peer reaches. Exit code 1 if the smallest ratio of the
+own recipe is below 5, or it does not get there.
 """
 
 import argparse
 import json
+import math
 import os
 import platform
 import subprocess
@@ -96,9 +98,11 @@ def write_for_peer(folder: Path, vectors: NDArray[np.float32], parts: dict[str, 
         (folder / f"{name}.json").write_text(json.dumps(rows))
 
 
-def seconds_to(losses: list[float], seconds: list[float], goal: float) -> float:
-    """Return the time after the first epoch whose loss is at most the goal."""
-    return next(s for loss, s in zip(losses, seconds, strict=True) if loss <= goal)
+def seconds_to_loss(report: TrainingReport, goal: float) -> float:
+    """Return the time after the first epoch of ours whose loss is at most the goal; infinite if there is none."""
+    points = report.history[1:]
+    reached = [i + 1 for i, point in enumerate(points) if point.validation <= goal]
+    return report.seconds * reached[0] / len(points) if reached else math.inf
 
 
 def compare(python: Path, dimension: int, repeats: int) -> dict[str, list[float]]:
@@ -106,7 +110,7 @@ def compare(python: Path, dimension: int, repeats: int) -> dict[str, list[float]
     embedder, battles = draw(dimension)
     training, validation = battles.split(validation_fraction=0.05)
     epochs = EPOCHS[dimension]
-    keys = ("peer", "ours", "ratio", "peer_loss", "ours_loss")
+    keys = ("peer", "ours", "ratio", "peer_loss", "ours_loss", "peer_best", "own", "own_ratio", "own_loss")
     found: dict[str, list[float]] = {key: [] for key in keys}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -115,15 +119,18 @@ def compare(python: Path, dimension: int, repeats: int) -> dict[str, list[float]
             released = MatrixFactorizationConfig.of_recipe("released", epochs=epochs, seed=repeat)
             report = train_ours(embedder, training, validation, released)
             theirs = train_peer(python, folder, epochs, embedder.vectors.shape)
-            own_losses = [point.validation for point in report.history[1:]]
-            own_seconds = [report.seconds * (i + 1) / epochs for i in range(epochs)]
-            peer_losses, peer_seconds = [p["loss"] for p in theirs], [p["seconds"] for p in theirs]
-            goal = max(min(own_losses), min(peer_losses))
-            ours, peer = seconds_to(own_losses, own_seconds, goal), seconds_to(peer_losses, peer_seconds, goal)
-            values = (peer, ours, peer / ours, min(peer_losses), min(own_losses))
+            own = train_ours(embedder, training, validation, MatrixFactorizationConfig(epochs=epochs, seed=repeat))
+            losses = [min(point.validation for point in trained.history[1:]) for trained in (report, own)]
+            best = min(point["loss"] for point in theirs)
+            goal = max(losses[0], best)
+            ours = seconds_to_loss(report, goal)
+            peer = next(point["seconds"] for point in theirs if point["loss"] <= goal)
+            to_best = next(point["seconds"] for point in theirs if point["loss"] <= best)
+            own_time = seconds_to_loss(own, best)
+            values = (peer, ours, peer / ours, best, losses[0], to_best, own_time, to_best / own_time, losses[1])
             for key, value in zip(keys, values, strict=True):
                 found[key].append(value)
-            print(f"{dimension} dimensions: {peer:.2f} s, {ours:.2f} s, ratio {peer / ours:.1f}", file=sys.stderr)
+            print(f"{dimension} dimensions: {dict(zip(keys, values, strict=True))}", file=sys.stderr)
     report = train_ours(embedder, training, validation, MatrixFactorizationConfig())
     found |= {"default": [report.seconds], "default_loss": [report.validation_loss or 0.0]}
     return found
@@ -147,6 +154,10 @@ def page(results: dict[int, dict[str, list[float]]]) -> str:
         "measuring the loss after each epoch, and for this library all that comes before the first: the split, the digest of the "
         "data, the look-up of the embeddings."
     )
+    own_recipe = (
+        "With this library's own recipe (`--recipe default`: rank 8, batches of 256, from Bradley-Terry) on the same data and "
+        "for as many epochs: seconds until the loss that the peer reaches with its own."
+    )
     lines = [
         "# Training matrix factorisation next to routellm 0.2.0",
         "",
@@ -164,7 +175,19 @@ def page(results: dict[int, dict[str, list[float]]]) -> str:
         "",
         fairness,
         "",
-        "With this library's own recipe instead of the released one, trained once to its end by early stopping:",
+        own_recipe,
+        "",
+        "| dimensions | routellm 0.2.0, s | this library, s | ratio | losses of the two |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {d:,} | {spread(r['peer_best'])} | {spread(r['own'], 2)} | "
+        f"**{spread(r['own_ratio'])}** | {median(r['peer_loss']):.4f}, {median(r['own_loss']):.4f} |"
+        for d, r in results.items()
+    ]
+    lines += [
+        "",
+        "Trained on to its end by early stopping, that recipe reaches:",
         "",
         "| dimensions | seconds | validation loss |",
         "|---|---|---|",
@@ -187,7 +210,7 @@ def main() -> None:
     print(text)
     if arguments.out is not None:
         arguments.out.write_text(text, encoding="utf-8")
-    sys.exit(any(min(result["ratio"]) < 0.9 * TARGET for result in results.values()))
+    sys.exit(any(min(result["own_ratio"]) < TARGET for result in results.values()))
 
 
 if __name__ == "__main__":
