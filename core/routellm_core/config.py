@@ -30,6 +30,7 @@ from routellm_core.policies import get_policy
 from routellm_core.pricing import Price, look_up_price
 from routellm_core.probability import ProbabilityCalibration
 from routellm_core.registry import load_router
+from routellm_core.routers.assumed import AssumedRouter
 from routellm_core.routers.base import Router
 from routellm_core.routers.calibrated import CalibratedRouter
 from routellm_core.scoring import ScoringService
@@ -100,6 +101,8 @@ class RouterConfig(_Strict):
     """The same for a pair, strong first (`router.for_pair`)."""
     probabilities: str | None = None
     """A file of `ProbabilityCalibration.save`, relative to this one, that maps its win rates to probabilities."""
+    assumed: dict[str, str | float] = Field(default_factory=dict)
+    """Models without labels: the model whose scores stand for it, or the share of prompts it is expected to get right."""
 
 
 class ChainConfig(_Strict):
@@ -287,6 +290,12 @@ class RoutingConfig:
         if spec.probabilities is not None:
             calibration = ProbabilityCalibration.load(self.path.parent / spec.probabilities)
             router = CalibratedRouter(router, calibration)
+        if spec.assumed:
+            router = AssumedRouter(
+                router,
+                like={model: given for model, given in spec.assumed.items() if isinstance(given, str)},
+                capability={model: given for model, given in spec.assumed.items() if not isinstance(given, str)},
+            )
         return router
 
     def _plan(self, chain: ChainConfig, router: Router) -> Plan:

@@ -151,3 +151,26 @@ chains:
   one: {candidates: [mathematician, poet, programmer], router: own, policy: s3}
   two: {candidates: [mathematician, poet, programmer], router: own, policy: s1}
 """
+
+
+def test_models_without_labels_are_named_in_the_configuration(tmp_path):
+    trained, _ = train_knn(topic_table(60), BundledEmbedder(), KNNConfig(k=(4,)))
+    trained.save_pretrained(tmp_path / "router")
+    config = tmp_path / "routing.yaml"
+    config.write_text(ASSUMED, encoding="utf-8")
+    engine = RoutingEngine.from_source(RoutingConfig(config), "one")
+    decision = engine.decide("question of poetry")
+    assert decision.scores["poet-2"] == decision.scores["poet"]
+    assert decision.choice == "newcomer"
+    assert "was not learned: a capability of 0.99 was given" in decision.explanation
+    config.write_text(ASSUMED.replace("0.99", "1.5"), encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=r"chains\.one: a capability is a share strictly between 0 and 1"):
+        RoutingConfig(config).build_sections()
+
+
+ASSUMED = """
+models: {poet: {}, poet-2: {}, newcomer: {}}
+routers: {own: {load: ./router, assumed: {poet-2: poet, newcomer: 0.99}}}
+chains:
+  one: {candidates: [poet, poet-2, newcomer], router: own, policy: argmax}
+"""
