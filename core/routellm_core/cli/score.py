@@ -115,17 +115,22 @@ def _pool_rows(router: Router, texts: list[str], threshold: float | None) -> Ite
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
-    from rich.table import Column, Table
+    from rich.table import Table
     from rich.text import Text
 
     pair = "strong_win_rate" in rows[0]
     caption = f"router {rows[0]['router']}" + (f", threshold {rows[0]['threshold']:.4f}" if pair else "")
-    columns = ["strong win rate"] if pair else rows[0]["scores"]
-    table = Table("prompt", *(Column(Text(column)) for column in columns), "choice", caption=Text(caption))
+    columns = ("strong win rate", "choice") if pair else ("scores, the choice first",)
+    table = Table("prompt", *columns, caption=Text(caption))
     for row in rows:
-        numbers = [row["strong_win_rate"]] if pair else row["scores"].values()
-        table.add_row(Text(_short(row["prompt"])), *(f"{number:.4f}" for number in numbers), Text(row["choice"]))
+        cells = (f"{row['strong_win_rate']:.4f}", row["choice"]) if pair else (_by_score(row["scores"]),)
+        table.add_row(Text(_short(row["prompt"])), *map(Text, cells))
     Console().print(table)
+
+
+def _by_score(scores: dict[str, float]) -> str:
+    """Return a line a model, the best first: as columns, many models would leave no room for their names."""
+    return "\n".join(f"{scores[model]:.4f} {model}" for model in sorted(scores, key=lambda model: -scores[model]))
 
 
 def _short(prompt: str, width: int = 60) -> str:
