@@ -12,6 +12,11 @@ FOLDER holds the tables named in TABLES (columns: prompt, task, split, score::<m
 
 Only rows of tasks in ALLOWED_TASKS are trained on. Rows of the split "dev" are never trained on and give the reported numbers.
 No GSM8K and no MT-Bench label is used. Training prompts that equal a held-out prompt after normalisation are left out.
+
+The model is that of `routellm_core.training.default`, and the two agree at C = 1.0 but for where they stop: scikit-learn's L-BFGS
+ends at its tolerance of 1e-4, before the optimum that Newton's method finds there. The penalised loss differs by less than one
+part in 10,000, weights by up to 0.13 (of up to 1.9), and win rates on held-out prompts by up to 0.006 and 0.001 in the mean. The
+fit stays here because it gives the shipped weights again, to 6e-8.
 """
 
 import argparse
