@@ -81,7 +81,9 @@ def steps(folder: Path, n: int) -> dict[str, Callable[[], Any]]:
         "read `.jsonl`, write `.parquet`": lambda: write_battles(read_battles(folder / JSONL), folder / PARQUET).name,
         "read `.parquet`": lambda: read_battles(folder / PARQUET),
         "`data inspect`": lambda: f"{len(inspect_table(str(folder / JSONL)))} facts",
-        "`data merge`": lambda: f"{merge_battles([str(folder / JSONL)], folder / MERGED, min_characters=16)[0].kept:,} kept",
+        "`data merge`": lambda: (
+            f"{merge_battles([str(folder / JSONL)], folder / MERGED, min_characters=16)[0].kept:,} kept"
+        ),
         "read and split": lambda: read_battles(folder / PARQUET).split()[1],
         "decontaminate": lambda: decontaminate(folder, n),
     }
