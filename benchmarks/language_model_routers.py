@@ -19,7 +19,6 @@ import argparse
 import json
 import os
 import platform
-import resource
 import subprocess
 import sys
 import tempfile
@@ -165,7 +164,9 @@ def measure(router_name: str, folder: Path, prompts_file: Path, output: Path) ->
             score(part)
             row.append(time.perf_counter() - start)
         single.append(row)
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # Not getrusage: that one begins with the peak of the process this one was forked from.
+    status = Path("/proc/self/status").read_text()
+    peak_mb = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1024
     np.savez(output, win_rates=win_rates, seconds=np.array(single), batch=np.array(batch), peak_mb=peak_mb)
 
 

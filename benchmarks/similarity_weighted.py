@@ -6,7 +6,7 @@
 `benchmarks/peer/setup.sh` makes the peer's environment; without it its rows are left out. Battles are synthetic: 64 models, a
 fifth of them ties, random unit vectors. Embedding a prompt is part of no time. Each time is the median over the runs of one
 process, with the smallest and the largest; the peer runs right after, in a process of its own. Memory is the peak of a fresh
-process that loads a stored router in float16, memory-mapped, and scores one prompt and then 64. Exit code 1 if a target is
+process that loads a stored router, whose matrix is memory-mapped, and scores one prompt and then 64. Exit code 1 if a target is
 missed.
 """
 
@@ -130,7 +130,7 @@ def speed(n: int, dimension: int, peer_python: str | None) -> list[Row]:
     ]
     if peer_python is None:
         return table
-    peer_ms = ask_peer(drawn, asked[:4], peer_python)
+    peer_ms, peer_mb = ask_peer(drawn, asked[:4], peer_python)
     for name, ours, target in (
         ("one prompt", times["ours 1"], 30),
         (f"a prompt in a batch of {BATCH}", per_query["ours"], 300),
@@ -144,11 +144,17 @@ def speed(n: int, dimension: int, peer_python: str | None) -> list[Row]:
                 verdict(ratio >= target, str(target)),
             )
         )
-    return [("routellm 0.2.0, one prompt, ms", spread(peer_ms), "-"), *table]
+    return [
+        (f"routellm 0.2.0, {n:,} x {dimension:,}, one prompt (it takes no batches), ms", spread(peer_ms), "-"),
+        ("routellm 0.2.0, prompts/s", f"{1000 / statistics.median(peer_ms):.1f}", "-"),
+        ("routellm 0.2.0, peak resident memory, MB", f"{peer_mb:,.0f}", "-"),
+        ("routellm 0.2.0 needs", "torch, transformers, datasets, scikit-learn; OpenAI embeddings", "-"),
+        *table,
+    ]
 
 
-def ask_peer(drawn: Battles, asked: np.ndarray, peer_python: str, repeat: int = 3) -> list[float]:
-    """Return how long the peer takes for each query, in milliseconds."""
+def ask_peer(drawn: Battles, asked: np.ndarray, peer_python: str, repeat: int = 3) -> tuple[list[float], float]:
+    """Return how long the peer takes for each query, in milliseconds, and its peak resident memory, in MB."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         np.save(folder / "embeddings.npy", drawn.embeddings)
@@ -164,27 +170,39 @@ def ask_peer(drawn: Battles, asked: np.ndarray, peer_python: str, repeat: int = 
         environment = {"PATH": os.environ["PATH"], "HOME": name, "HF_HUB_OFFLINE": "1"}
         subprocess.run(command, cwd=folder, env=environment, check=True)
         with np.load(folder / "output.npz") as answers:
-            return [float(seconds) * 1000 for seconds in answers["seconds"].ravel()]
+            return [float(seconds) * 1000 for seconds in answers["seconds"].ravel()], float(answers["peak_mb"])
 
 
-def memory(n: int, dimension: int) -> list[Row]:
-    """Store a router in float16, and load and use it in a fresh process."""
+def use_stored(n: int, dimension: int, dtype: str) -> tuple[float, float, list[float], list[float]]:
+    """Store a router, and load and use it in a fresh process.
+
+    Returns:
+        Peak resident memory in MB; and in seconds how long it takes to load it, to score one prompt and to score a batch.
+    """
     with tempfile.TemporaryDirectory() as name:
-        for arguments in (["--store", name, str(n), str(dimension)], ["--use", name, str(dimension)]):
+        for arguments in (["--store", name, str(n), str(dimension), dtype], ["--use", name, str(dimension)]):
             run = subprocess.run([sys.executable, __file__, *arguments], check=True, capture_output=True, text=True)
     peak_mb, loading, *times = map(float, run.stdout.split())
-    one, batch = times[: len(times) // 2], times[len(times) // 2 :]
-    size = f"{n:,} x {dimension:,} float16, memory-mapped"
+    return peak_mb, loading, times[: len(times) // 2], times[len(times) // 2 :]
+
+
+def memory(n: int, mapped: int, dimension: int) -> list[Row]:
+    """Measure the memory of both matrices, and the times of the one that is memory-mapped in float16."""
+    float32_mb, *_ = use_stored(n, dimension, "float32")
+    peak_mb, loading, one, batch = use_stored(mapped, dimension, "float16")
+    size = f"{mapped:,} x {dimension:,} float16, memory-mapped"
     return [
+        (f"{n:,} x {dimension:,} float32, stored and loaded, peak resident memory, MB", f"{float32_mb:.0f}", "-"),
         (f"{size}, peak resident memory, MB", f"{peak_mb:.0f}", verdict(peak_mb < 700, "700")),
         (f"{size}, loading, s", f"{loading:.2f}", "-"),
         (f"{size}, one prompt, s", spread(one, 2), verdict(max(one) < 1, "1")),
         (f"{size}, batch of {BATCH}, s", spread(batch, 2), verdict(max(batch) < 2, "2")),
+        ("needs", "numpy, an embedding per prompt; extra `eval` to read the published data sets once", "-"),
     ]
 
 
-def store(folder: str, n: int, dimension: int) -> None:
-    battles(n, dimension, np.float16).router().save_pretrained(folder)
+def store(folder: str, n: int, dimension: int, dtype: str) -> None:
+    battles(n, dimension, np.float16 if dtype == "float16" else np.float32).router().save_pretrained(folder)
 
 
 def use(folder: str, dimension: int) -> None:
@@ -225,17 +243,17 @@ def main() -> int:
     parser.add_argument("--dimension", type=int, default=1536)
     parser.add_argument("--peer-python", default=os.environ.get("ROUTELLM_PEER_PYTHON"))
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--store", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--store", nargs=4, help=argparse.SUPPRESS)
     parser.add_argument("--use", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.store:
-        store(options.store[0], int(options.store[1]), int(options.store[2]))
+        store(options.store[0], int(options.store[1]), int(options.store[2]), options.store[3])
         return 0
     if options.use:
         use(options.use[0], int(options.use[1]))
         return 0
     table = speed(options.battles, options.dimension, options.peer_python) + memory(
-        options.mapped_battles, options.dimension
+        options.battles, options.mapped_battles, options.dimension
     )
     text = page(table)
     print(text)

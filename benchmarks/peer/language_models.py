@@ -21,7 +21,6 @@ Tokenization, prompt, generation, softmax and win rate are the peer's.
 import argparse
 import json
 import os
-import resource
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -107,7 +106,9 @@ def main() -> None:
             router.calculate_strong_win_rate(prompt)
             row.append(time.perf_counter() - start)
         seconds.append(row)
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # Not getrusage: that one begins with the peak of the process this one was forked from.
+    status = Path("/proc/self/status").read_text()
+    peak_mb = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1024
     versions = f"routellm 0.2.0, torch {torch.__version__}, transformers {transformers.__version__}"
     np.savez(given.output, win_rates=win_rates, seconds=np.array(seconds), peak_mb=peak_mb, versions=versions)
 

@@ -6,8 +6,8 @@ Runs in the environment that `setup.sh` makes, which has the peer and not this l
 
 The input holds `model_a`, `model_b`, `winner` ("model_a", "model_b", "tie"), each of shape (n,); `queries`, shape (q, d); and
 `pairs`, shape (p, 2), names of a strong and a weak model. The embeddings have one row per battle. The output holds `win_rates`,
-shape (q, p); `models` and `tiers`; and, with --repeat, `seconds` of shape (repeat, q) for the first pair. Nothing of the peer is
-changed on disk. What is changed in this process, and why:
+shape (q, p); `models` and `tiers`; and, with --repeat, `seconds` of shape (repeat, q) for the first pair, and `peak_mb`.
+Nothing of the peer is changed on disk. What is changed in this process, and why:
 
 1. OPENAI_API_KEY is set to a dummy, because the peer makes an OpenAI client when it is imported.
 2. Data loading: `load_dataset` and `concatenate_datasets` return the given battles and embeddings instead of the published ones,
@@ -30,6 +30,7 @@ import sys
 import time
 import warnings
 from importlib.util import find_spec
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import MagicMock
@@ -82,6 +83,12 @@ def make_router(given: Any, embeddings: np.ndarray) -> Any:
     return peer.SWRankingRouter(["battles"], ["embeddings"])
 
 
+def peak_mb() -> float:
+    """Return the peak resident memory of this process alone; getrusage begins with that of the one it was forked from."""
+    status = Path("/proc/self/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1024
+
+
 def main() -> None:
     """Read, ask, write."""
     parser = argparse.ArgumentParser()
@@ -121,6 +128,7 @@ def main() -> None:
         models=np.array(list(router.model2tier)),
         tiers=np.array(list(router.model2tier.values())),
         seconds=np.array(seconds),
+        peak_mb=peak_mb(),
         versions=f"routellm 0.2.0, scikit-learn {sklearn.__version__}, numpy {np.__version__}",
     )
 
