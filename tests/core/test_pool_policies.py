@@ -114,6 +114,8 @@ def test_an_open_gate_is_argmax(scores, threshold):
 
 def test_random_topk_draws_only_where_nobody_is_sure():
     policy = RandomTopKPolicy()
+    at = [policy.order(np.array([0.6, 0.5, 0.1 * i / 200]), 0.6, BY_PRICE)[0] for i in range(200)]
+    assert set(at) == {0, 1, 2}  # the paper draws up to 0.60, and at it
     rng = np.random.default_rng(0)
     sure, unsure = rng.random((3000, 5)) * 0.6, rng.random((3000, 5)) * 0.6
     sure[:, 3] = 0.7

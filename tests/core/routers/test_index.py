@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from routellm_core.errors import ConfigurationError
 from routellm_core.routers import index as index_module
-from routellm_core.routers.index import ApproximateIndex, ExactIndex, build_index
+from routellm_core.routers.index import ApproximateIndex, ExactIndex, build_index, unit_rows
 
 
 def by_definition(vectors, query, k):
@@ -78,3 +78,13 @@ def test_the_approximate_index_agrees_for_the_most_part():
     assert (np.diff(cosines, axis=1) <= 0).all()
     again = ApproximateIndex(vectors, graph=approximate.graph())
     np.testing.assert_array_equal(again.search(queries, 10)[0], found)
+
+
+def test_neighbours_that_single_precision_cannot_tell_apart_are_the_true_ones():
+    rng = np.random.default_rng(5)
+    vectors = unit_rows(rng.normal(size=64) + 1e-6 * rng.normal(size=(3000, 64)))
+    queries = unit_rows(vectors[:20] + 1e-3 * rng.normal(size=(20, 64)))
+    exact = queries.astype(np.float64) @ vectors.T.astype(np.float64)
+    found, cosines = ExactIndex(vectors).search(queries, 5)
+    np.testing.assert_allclose(cosines, -np.sort(-exact, axis=1)[:, :5], rtol=0, atol=1e-14)
+    assert len(np.unique(found[0])) == 5

@@ -13,6 +13,7 @@ from routellm_core.routers.cluster import ClusterRouter
 from routellm_core.routers.knn import KNNRouter
 from routellm_core.routers.mlp import MLPRouter
 from routellm_core.routers.multilabel import MultilabelRouter
+from routellm_core.routers.outcome import mean_distances
 from routellm_core.routers.separate import SeparateRouter
 from routellm_core.testing import RouterContract
 from routellm_core.training.outcome_cluster import ClusterConfig, train_cluster
@@ -190,6 +191,10 @@ def test_a_prompt_that_points_the_other_way_has_no_say():
     np.testing.assert_allclose(router.score_from_embeddings(np.array([[1.0, 0.0]])), [[0.5, 0.5]])
 
 
+def test_an_opposite_is_no_farther_than_an_unrelated_one():
+    np.testing.assert_allclose(mean_distances(np.array([[0.5, -1.0], [0.5, 0.0], [1.0, 1.0]])), [0.75, 0.75, 0.0])
+
+
 @pytest.mark.parametrize("k", [3, 30])
 def test_scores_and_distance_of_one_search_are_those_of_two(k):
     rng = np.random.default_rng(4)
@@ -316,6 +321,14 @@ def test_cluster_scores_are_smoothed_accuracies(trained):
     np.testing.assert_array_equal(router.score(["of poetry", "of python"]), router.accuracies[clusters])
     assert router.sizes.sum() == 120
     assert router.sizes.min() >= 10
+
+
+def test_the_nearest_cluster_is_that_of_the_smallest_distance():
+    """Not of the largest product: centroids are means, and shorter the wider their cluster is."""
+    router = ClusterRouter([[0.5, 0.0], [0.9, 0.3]], np.eye(2), [9, 9], models=["a", "b"], embedder=HashEmbedder(2))
+    x = np.array([[0.8, -0.6], [0.0, -1.0], [1.0, 0.0]])
+    expected = [np.linalg.norm(router.centroids - row, axis=1).argmin() for row in x]
+    assert router.clusters_from_embeddings(x).tolist() == expected == [0, 0, 1]
 
 
 def test_cluster_shapes_are_checked():

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from routellm_core.errors import ConfigurationError
+from routellm_core.policies import tune_thresholds
 from routellm_core.preferences.outcomes import OutcomeTable
+from routellm_core.routers.knn import KNNRouter
 from routellm_core.task_state import VOTE
 from routellm_core.training.outcome_cluster import ClusterConfig, cluster_outcomes, k_means, train_cluster
 from routellm_core.training.outcome_confidence import learn_confidence, share_of_right_votes, task_distances
@@ -153,6 +155,17 @@ def test_a_model_that_is_always_right_has_a_finite_fit():
     assert weights[0, -1] > 2
 
 
+def test_thresholds_and_losses_are_of_prompts_that_were_held_out():
+    table, config = topic_table(noise=0.3), KNNConfig(k=(1,), shrinkage=0.5, confidence=False)
+    router, report = train_knn(table, TopicEmbedder(), config)
+    known, held = data_of(table).split(config.validation_fraction, config.seed)
+    apart = KNNRouter(known.embeddings, known.labels, models=MODELS, embedder=TopicEmbedder(), k=1, shrinkage=0.5)
+    predicted = apart.score_from_embeddings(held.embeddings)
+    assert list(router.model_thresholds.values()) == tune_thresholds(predicted, held.labels).tolist()
+    assert report.validation_loss == mean_loss(predicted, held.labels)
+    assert report.baseline_loss == mean_loss(np.broadcast_to(known.mean_labels(), held.labels.shape), held.labels)
+
+
 def test_separate_classifiers_choose_their_own_penalty():
     _, report = train_separate(topic_table(noise=0.3), TopicEmbedder(), LinearConfig(penalties=(0.01, 100.0)))
     assert len(report.config["chosen"]) == len(MODELS)
@@ -173,6 +186,15 @@ def test_backpropagation_is_the_gradient():
     assert loss(after) < loss(before) - 0.05
     assert loss(after) == pytest.approx(min(history))
     assert (np.diff(history) < 1e-4).mean() > 0.95  # full batch, small steps: the loss falls
+
+
+def test_patience_begins_anew_with_every_lower_loss():
+    x, y = RNG.normal(size=(20, 4)).astype(np.float32), RNG.random((20, 3))
+    losses = [5.0, 6.0, 4.0, 6.0, 3.0, 6.0, 6.0, 1.0]
+    settings = NetworkSettings(hidden=(2,), epochs=8, patience=2)
+    left = iter(losses)
+    _, history = train_network(x, y, settings, lambda _: next(left))
+    assert history == losses[:7]
 
 
 def test_the_last_weights_are_kept_where_the_paper_does():
@@ -206,6 +228,14 @@ def test_cluster_outcomes_are_smoothed_and_large_enough():
         assert row[1] == pytest.approx(0.5)
     _, sizes, _ = cluster_outcomes(x, labels, 2, replace(config, min_size=5))
     assert sizes.tolist() == [33]
+
+
+def test_the_smallest_clusters_are_dissolved():
+    x = np.repeat(np.eye(3, dtype=np.float32), [30, 8, 3], axis=0)
+    _, sizes, _ = cluster_outcomes(x, np.ones((41, 1)), 3, ClusterConfig(min_size=5))
+    assert sizes.sum() == 41
+    assert len(sizes) == 2
+    assert max(sizes) in (30, 33)
 
 
 # --- confidence --------------------------------------------------------------------------------------------------------
