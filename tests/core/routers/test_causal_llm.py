@@ -1,5 +1,7 @@
+import itertools
 import json
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -148,6 +150,34 @@ def test_win_tie_loss_counts_a_tie_half(router, own):
 def test_what_is_no_label_goes_strong(tmp_path):
     folder = write_own(tmp_path, answers=False)
     assert set(CausalLLMRouter(folder, prompt=PLAIN, labels="win_tie_loss").strong_win_rates(TEXTS)) == {1.0}
+
+
+@pytest.mark.parametrize(
+    ("written", "max_new_tokens", "found"),
+    [
+        (["a", "b", "label"], 3, True),
+        (["a", "b", "label"], 2, False),  # one token too late
+        (["a", "end", "label"], 6, False),  # the answer was over
+    ],
+)
+def test_label_counts_if_greedy_decoding_would_reach_it(own, monkeypatch, written, max_new_tokens, found):
+    import torch
+
+    router = CausalLLMRouter(own, prompt=PLAIN, labels="win_tie_loss", max_new_tokens=max_new_tokens)
+    end, loss = router._model.generation_config.eos_token_id, router._label_ids[-1]
+    free = (token for token in range(300) if token not in {*router._encode(["Hi!"])[0], end, *router._label_ids})
+    ids = {"a": next(free), "b": next(free), "end": end, "label": loss}
+    tokens = [ids[name] for name in written]
+    follows = dict(itertools.pairwise(tokens))
+
+    def forward(*, input_ids, logits_to_keep, **_):
+        logits = torch.zeros(*input_ids.shape, len(router._tokens.tokenizer))
+        for row, column in np.ndindex(*input_ids.shape):
+            logits[row, column, follows.get(int(input_ids[row, column]), tokens[0])] = 9.0
+        return SimpleNamespace(logits=logits[:, -logits_to_keep:])
+
+    monkeypatch.setattr(router._model, "forward", forward)
+    assert router.strong_win_rate("Hi!") == (pytest.approx(1.5 / (2 + np.exp(9.0))) if found else 1.0)
 
 
 def test_prompts_are_read_whole_whatever_a_tokenizer_merges(router):
