@@ -31,7 +31,8 @@ def battles(n: int, seed: int) -> list[dict]:
     for i in range(n):
         a, b = rng.choice(len(MODELS), 2, replace=False)
         winner = rng.choice(3, p=[0.5, 0.3, 0.2] if a < b else [0.3, 0.5, 0.2])
-        turns = ["  Hi there, you!  " if i % 3 == 0 else f"prompt number {seed}-{i}, long enough", "and now?"]
+        first = ("  15 characters..  ", f"with {seed}-{i:05}: 16", f"prompt number {seed}-{i}, long enough")[i % 3]
+        turns = [first, "and now?"]
         flags = dict(
             zip(("winner_model_a", "winner_model_b", "winner_tie"), np.eye(3, dtype=int)[winner].tolist(), strict=True)
         )
