@@ -72,12 +72,18 @@ def test_examples_of_docstrings_run():
     import pkgutil
 
     import routellm_core
+    from routellm_core.errors import MissingDependencyError
 
     tried = 0
     for module in pkgutil.walk_packages(routellm_core.__path__, "routellm_core."):
         if module.name.endswith("sentence_transformers") and "sentence_transformers" not in sys.modules:
             continue
-        result = doctest.testmod(importlib.import_module(module.name), optionflags=doctest.ELLIPSIS)
+        try:
+            imported = importlib.import_module(module.name)
+        except MissingDependencyError as error:
+            assert any(f"[{extra}]" in str(error) for extra in ("torch", "train")), error  # the others are in `dev`
+            continue
+        result = doctest.testmod(imported, optionflags=doctest.ELLIPSIS)
         assert result.failed == 0, module.name
         tried += result.attempted
     assert tried >= 6
