@@ -1,39 +1,25 @@
 """A sequence classifier of transformers as a router (RouteLLM, arXiv 2406.18665, section 4.2)."""
 
 import os
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from routellm_core.calibration import ThresholdTable
-from routellm_core.checkpoints.format import Checkpoint, CheckpointConfig
 from routellm_core.checkpoints.model_folder import ModelFolder
 from routellm_core.checkpoints.published import BERT_REPO
-from routellm_core.embedders.foreign import EmbedderLike
-from routellm_core.errors import CheckpointFormatError, ConfigurationError
-from routellm_core.routers.base import PairRouter, sigmoid
-from routellm_core.routers.pretrained import PretrainedRouter
-from routellm_core.routers.transformers_backend import (
-    Dtype,
-    Tokens,
-    batches_of_like_length,
-    check_runtime,
-    load_model,
-    load_tokenizer,
-    longest_input,
-    pick_device,
-    published_router,
-    refuse_embedder,
-)
+from routellm_core.errors import ConfigurationError
+from routellm_core.routers.base import sigmoid
+from routellm_core.routers.transformers_backend import Dtype, batches_of_like_length
+from routellm_core.routers.transformers_router import TransformersRouter
 from routellm_core.texts import require_list
 
 Head = Literal["3way", "sigmoid"]
 
 
-class BertRouter(PretrainedRouter, PairRouter):
+class BertRouter(TransformersRouter):
     """Reads the strong win rate off a classifier that was fine-tuned on preferences.
 
     Prompts of like length are scored together. Padding and the size of a batch change the rounding of the model's numbers, in
@@ -47,6 +33,8 @@ class BertRouter(PretrainedRouter, PairRouter):
             more than the model or its tokenizer takes.
         device: Where the model runs, as torch calls it ("cuda:1"); None takes CUDA where there is one, else the CPU.
         dtype: The number type of the model; None takes the stored one.
+        tokenizer: A folder with the tokenizer of a model that comes without; None takes that of `model`. To be stored, a router
+            needs it in the folder of the model.
         reference_strong: The strong model it was trained on.
         reference_weak: The weak one.
         thresholds: Calibrated thresholds; None if there are none.
@@ -63,6 +51,8 @@ class BertRouter(PretrainedRouter, PairRouter):
     """
 
     name = "bert"
+    auto_class = "AutoModelForSequenceClassification"
+    published_repo = BERT_REPO
 
     def __init__(
         self,
@@ -72,6 +62,7 @@ class BertRouter(PretrainedRouter, PairRouter):
         max_length: int = 512,
         device: str | None = None,
         dtype: Dtype | None = None,
+        tokenizer: str | os.PathLike[str] | None = None,
         reference_strong: str = "strong",
         reference_weak: str = "weak",
         thresholds: ThresholdTable | None = None,
@@ -80,25 +71,24 @@ class BertRouter(PretrainedRouter, PairRouter):
     ) -> None:
         if head not in get_args(Head):
             raise ConfigurationError(f"head must be one of {get_args(Head)}, not {head!r}")
-        check_runtime("The bert router", device, dtype)
+        super().__init__(
+            model,
+            max_length=max_length,
+            device=device,
+            dtype=dtype,
+            tokenizer=tokenizer,
+            reference_strong=reference_strong,
+            reference_weak=reference_weak,
+            thresholds=thresholds,
+            provenance=provenance,
+            metrics=metrics,
+        )
         self.head = head
-        self.dtype = dtype
-        self.device = pick_device(device)
-        self._folder = model if isinstance(model, ModelFolder) else ModelFolder.find(Path(model))
-        self._tokens = Tokens(load_tokenizer(self._folder.path))
-        self._model = load_model("AutoModelForSequenceClassification", self._folder, dtype=dtype, device=self.device)
         labels, wanted = int(self._model.config.num_labels), 3 if head == "3way" else 1
         if labels != wanted:
             raise ConfigurationError(
                 f"head={head!r} needs a classifier with {wanted} labels, and this one has {labels}"
             )
-        self._wanted_length = max_length
-        self.max_length = longest_input(self._model, self._tokens.tokenizer, max_length)
-        self.reference_strong = reference_strong
-        self.reference_weak = reference_weak
-        self.thresholds = thresholds
-        self._provenance = dict(provenance or {})
-        self._metrics = dict(metrics or {})
 
     def strong_win_rates(self, prompts: Sequence[str]) -> NDArray[np.float64]:
         """Classify the prompts and return their strong win rates, shape (n,)."""
@@ -125,67 +115,9 @@ class BertRouter(PretrainedRouter, PairRouter):
             logits = self._model(input_ids=ids.to(self.device), attention_mask=mask.to(self.device)).logits
         return np.asarray(logits.double().cpu().numpy())
 
-    def to_checkpoint(self) -> Checkpoint:
-        """Return the folder of the model, the pair and how its output is read, as a checkpoint."""
-        return Checkpoint(
-            config=CheckpointConfig(
-                router=self.name,
-                reference_strong=self.reference_strong,
-                reference_weak=self.reference_weak,
-                parameters={"head": self.head, "max_length": self._wanted_length, "dtype": self.dtype},
-                thresholds=self.thresholds,
-                provenance=self._provenance,
-                metrics=self._metrics,
-            ),
-            model=self._folder,
-        )
+    def _parameters(self) -> dict[str, Any]:
+        return {"head": self.head}
 
     @classmethod
-    def from_checkpoint(
-        cls,
-        checkpoint: Checkpoint,
-        *,
-        embedder: EmbedderLike | None = None,
-        device: str | None = None,
-        dtype: Dtype | None = None,
-    ) -> Self:
-        """Make the router of a checkpoint, ours or a plain classifier as lm-sys published it; it takes no embedder.
-
-        Args:
-            checkpoint: What was read.
-            embedder: None; a classifier reads the text itself.
-            device: Where the model runs; None takes CUDA where there is one.
-            dtype: Its number type; None takes what the checkpoint says.
-        """
-        refuse_embedder(embedder, cls.name)
-        config, origin = checkpoint.config, checkpoint.origin
-        if checkpoint.model is None:
-            raise CheckpointFormatError(f"{origin}: a bert checkpoint has the folder of its model")
-        check_runtime("The bert router", device, dtype)
-        try:
-            return cls(
-                checkpoint.model,
-                head=config.parameters.get("head"),  # type: ignore[arg-type]
-                max_length=config.parameters.get("max_length"),  # type: ignore[arg-type]
-                device=device,
-                dtype=dtype or config.parameters.get("dtype"),
-                reference_strong=config.reference_strong or "strong",
-                reference_weak=config.reference_weak or "weak",
-                thresholds=config.thresholds,
-                provenance=dict(config.provenance),
-                metrics=dict(config.metrics),
-            )
-        except ConfigurationError as error:
-            raise CheckpointFormatError(f"{origin}: {error}") from error
-
-    @classmethod
-    def by_name(cls, **options: Any) -> Self:
-        """Load the checkpoint that lm-sys published; needs the Hub and the extra `torch`.
-
-        Args:
-            **options: Those of `from_pretrained`, `device` and `dtype`.
-
-        Raises:
-            RouterUnavailableError: If one of these is missing; names it, and the router that needs none of them.
-        """
-        return published_router(cls, BERT_REPO, options)
+    def _arguments(cls, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        return {"head": parameters.get("head")}

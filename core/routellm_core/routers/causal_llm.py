@@ -2,33 +2,18 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from routellm_core.calibration import ThresholdTable
-from routellm_core.checkpoints.format import Checkpoint, CheckpointConfig
 from routellm_core.checkpoints.model_folder import ModelFolder
 from routellm_core.checkpoints.published import CAUSAL_LLM_REPO
-from routellm_core.embedders.foreign import EmbedderLike
 from routellm_core.errors import CheckpointFormatError, ConfigurationError
-from routellm_core.routers.base import PairRouter
 from routellm_core.routers.label_prompt import LabelPrompt
-from routellm_core.routers.pretrained import PretrainedRouter
-from routellm_core.routers.transformers_backend import (
-    Dtype,
-    Tokens,
-    batches_of_like_length,
-    check_runtime,
-    load_model,
-    load_tokenizer,
-    longest_input,
-    pick_device,
-    published_router,
-    refuse_embedder,
-)
+from routellm_core.routers.transformers_backend import Dtype, batches_of_like_length
+from routellm_core.routers.transformers_router import TransformersRouter
 from routellm_core.texts import require_list
 
 Labels = Literal["score5", "win_tie_loss"]
@@ -46,7 +31,7 @@ DEFAULT_TOKENS: Mapping[str, tuple[str, ...]] = {
 """What the label tokens are called unless said otherwise."""
 
 
-class CausalLLMRouter(PretrainedRouter, PairRouter):
+class CausalLLMRouter(TransformersRouter):
     """Reads the strong win rate off the label that a language model would write for a prompt.
 
     The model is fine-tuned to answer a fixed prompt around the user's with one of a few label tokens that were added to its
@@ -83,6 +68,8 @@ class CausalLLMRouter(PretrainedRouter, PairRouter):
     """
 
     name = "causal_llm"
+    auto_class = "AutoModelForCausalLM"
+    published_repo = CAUSAL_LLM_REPO
 
     def __init__(
         self,
@@ -111,30 +98,31 @@ class CausalLLMRouter(PretrainedRouter, PairRouter):
             )
         if type(max_new_tokens) is not int or max_new_tokens < 1:
             raise ConfigurationError(f"max_new_tokens must be a whole number of 1 or more, not {max_new_tokens!r}")
-        check_runtime("The causal_llm router", device, dtype)
+        super().__init__(
+            model,
+            max_length=max_length,
+            device=device,
+            dtype=dtype,
+            tokenizer=tokenizer,
+            reference_strong=reference_strong,
+            reference_weak=reference_weak,
+            thresholds=thresholds,
+            provenance=provenance,
+            metrics=metrics,
+        )
         self.labels = labels
         self.prompt = prompt
         self.max_new_tokens = max_new_tokens
-        self.dtype = dtype
-        self.device = pick_device(device)
-        self.reference_strong = reference_strong
-        self.reference_weak = reference_weak
-        self.thresholds = thresholds
-        self._provenance = dict(provenance or {})
-        self._metrics = dict(metrics or {})
-        self._folder = model if isinstance(model, ModelFolder) else ModelFolder.find(Path(model))
-        loaded = load_tokenizer(self._folder.path if tokenizer is None else tokenizer)
-        self._model = load_model("AutoModelForCausalLM", self._folder, dtype=dtype, device=self.device)
-        self._label_ids = _label_ids(loaded, self.label_tokens, self._model, origin=str(self._folder.path))
-        self._tokens = Tokens(loaded)
+        self._label_ids = _label_ids(
+            self._tokens.tokenizer, self.label_tokens, self._model, origin=str(self._folder.path)
+        )
         self._header = self._tokens.encode([prompt.header], add_special_tokens=False)[0] if prompt.header else []
         if len(self._header) >= max_new_tokens:
             raise ConfigurationError(
                 f"max_new_tokens={max_new_tokens} leaves no room for a label after the {len(self._header)} tokens of the header"
             )
-        self._wanted_length = max_length
         self._start, self._end = self._fixed_tokens()
-        self.max_length = longest_input(self._model, loaded, max_length) - max_new_tokens
+        self.max_length -= max_new_tokens
         if self.max_length < len(self._start) + len(self._end) + 8:
             raise ConfigurationError(
                 f"the fixed prompt takes {len(self._start) + len(self._end)} tokens, which leaves no room for the user's in "
@@ -253,84 +241,22 @@ class CausalLLMRouter(PretrainedRouter, PairRouter):
             layer.values = layer.values.expand(n_rows, -1, -1, -1)
         return shared
 
-    def to_checkpoint(self) -> Checkpoint:
-        """Return the folder of the model, the pair, the prompt and the labels as a checkpoint."""
-        return Checkpoint(
-            config=CheckpointConfig(
-                router=self.name,
-                reference_strong=self.reference_strong,
-                reference_weak=self.reference_weak,
-                parameters={
-                    "labels": self.labels,
-                    "label_tokens": list(self.label_tokens),
-                    "prompt": self.prompt.to_dict(),
-                    "max_new_tokens": self.max_new_tokens,
-                    "max_length": self._wanted_length,
-                    "dtype": self.dtype,
-                },
-                thresholds=self.thresholds,
-                provenance=self._provenance,
-                metrics=self._metrics,
-            ),
-            model=self._folder,
-        )
+    def _parameters(self) -> dict[str, Any]:
+        return {
+            "labels": self.labels,
+            "label_tokens": list(self.label_tokens),
+            "prompt": self.prompt.to_dict(),
+            "max_new_tokens": self.max_new_tokens,
+        }
 
     @classmethod
-    def from_checkpoint(
-        cls,
-        checkpoint: Checkpoint,
-        *,
-        embedder: EmbedderLike | None = None,
-        device: str | None = None,
-        dtype: Dtype | None = None,
-        tokenizer: str | os.PathLike[str] | None = None,
-    ) -> Self:
-        """Make the router of a checkpoint, ours or a plain language model as lm-sys published it; it takes no embedder.
-
-        Args:
-            checkpoint: What was read.
-            embedder: None; a language model reads the text itself.
-            device: Where the model runs; None takes CUDA where there is one.
-            dtype: Its number type; None takes what the checkpoint says.
-            tokenizer: A folder with the tokenizer, for a checkpoint that comes without.
-        """
-        refuse_embedder(embedder, cls.name)
-        config, origin = checkpoint.config, checkpoint.origin
-        if checkpoint.model is None:
-            raise CheckpointFormatError(f"{origin}: a causal_llm checkpoint has the folder of its model")
-        check_runtime("The causal_llm router", device, dtype)
-        values = config.parameters
-        try:
-            return cls(
-                checkpoint.model,
-                prompt=LabelPrompt.from_dict(values.get("prompt")),
-                labels=values.get("labels"),  # type: ignore[arg-type]
-                label_tokens=values.get("label_tokens"),
-                max_new_tokens=values.get("max_new_tokens", 1),
-                max_length=values.get("max_length"),
-                device=device,
-                dtype=dtype or values.get("dtype"),
-                tokenizer=tokenizer,
-                reference_strong=config.reference_strong or "strong",
-                reference_weak=config.reference_weak or "weak",
-                thresholds=config.thresholds,
-                provenance=dict(config.provenance),
-                metrics=dict(config.metrics),
-            )
-        except ConfigurationError as error:
-            raise CheckpointFormatError(f"{origin}: {error}") from error
-
-    @classmethod
-    def by_name(cls, **options: Any) -> Self:
-        """Load the checkpoint that lm-sys published; needs the Hub, the extra `torch` and room for eight billion weights.
-
-        Args:
-            **options: Those of `from_pretrained`, `device`, `dtype` and `tokenizer`.
-
-        Raises:
-            RouterUnavailableError: If one of these is missing; names it, and the router that needs none of them.
-        """
-        return published_router(cls, CAUSAL_LLM_REPO, options)
+    def _arguments(cls, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "prompt": LabelPrompt.from_dict(parameters.get("prompt")),
+            "labels": parameters.get("labels"),
+            "label_tokens": parameters.get("label_tokens"),
+            "max_new_tokens": parameters.get("max_new_tokens", 1),
+        }
 
 
 def _common_start(rows: Sequence[list[int]]) -> list[int]:

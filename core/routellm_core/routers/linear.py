@@ -57,7 +57,7 @@ class LinearOutcomeRouter(OutcomeRouter):
         return {}, {"weights": self._weights, "intercepts": self._intercepts}
 
     @classmethod
-    def _restore(cls, checkpoint: Checkpoint, embedder: Embedder, training: Training) -> Self:
+    def _restore(cls, checkpoint: Checkpoint, embedder: Embedder, training: Training, **options: Any) -> Self:
         m = len(checkpoint.config.models)
         return cls(
             checkpoint.array("weights", (m, embedder.dimension)),
@@ -65,4 +65,5 @@ class LinearOutcomeRouter(OutcomeRouter):
             models=checkpoint.config.models,
             embedder=embedder,
             training=training,
+            **options,
         )

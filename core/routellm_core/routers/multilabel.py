@@ -62,15 +62,9 @@ class MultilabelRouter(LinearOutcomeRouter):
         return {**parameters, "head": self.head}, arrays
 
     @classmethod
-    def _restore(cls, checkpoint: Checkpoint, embedder: Embedder, training: Training) -> Self:
-        m = len(checkpoint.config.models)
-        return cls(
-            checkpoint.array("weights", (m, embedder.dimension)),
-            checkpoint.array("intercepts", (m,)),
-            models=checkpoint.config.models,
-            embedder=embedder,
-            head=checkpoint.config.parameters.get("head", ""),
-            training=training,
+    def _restore(cls, checkpoint: Checkpoint, embedder: Embedder, training: Training, **options: Any) -> Self:
+        return super()._restore(
+            checkpoint, embedder, training, head=checkpoint.config.parameters.get("head", ""), **options
         )
 
 

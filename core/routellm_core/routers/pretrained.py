@@ -3,12 +3,14 @@
 import os
 import tempfile
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any, Self
 
+from routellm_core.calibration import ThresholdTable
 from routellm_core.checkpoints.folder import read_folder, write_folder
 from routellm_core.checkpoints.format import Checkpoint
 from routellm_core.checkpoints.hub import download_checkpoint, is_repo_id, upload_checkpoint
@@ -47,6 +49,20 @@ class PretrainedRouter(Router):
             **options: Constructor arguments.
         """
         return cls(**options)
+
+    def with_card(
+        self, *, thresholds: ThresholdTable | None, provenance: Mapping[str, Any], metrics: Mapping[str, Any]
+    ) -> Self:
+        """Return this router with other thresholds and another model card.
+
+        Args:
+            thresholds: Calibrated thresholds; None for none.
+            provenance: What it was trained on, as plain JSON.
+            metrics: How well it does, as plain JSON.
+        """
+        stored = self.to_checkpoint()
+        config = replace(stored.config, thresholds=thresholds, provenance=provenance, metrics=metrics)
+        return self.from_checkpoint(replace(stored, config=config), embedder=getattr(self, "embedder", None))
 
     @cached_property
     def fingerprint(self) -> str:

@@ -4,21 +4,17 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, get_args
 
 from routellm_core.checkpoints.model_folder import ModelFolder
 from routellm_core.embedders.base import encodable
 from routellm_core.errors import (
-    CheckpointError,
     CheckpointFormatError,
     CheckpointNotFoundError,
     ConfigurationError,
     MissingDependencyError,
-    RouterUnavailableError,
 )
-from routellm_core.routers.pretrained import PretrainedRouter
 
-R = TypeVar("R", bound=PretrainedRouter)
 Dtype = Literal["float32", "bfloat16", "float16"]
 
 _TOKENS_PER_BATCH, _TOKENS_PER_BATCH_ON_CPU = 32768, 4096
@@ -208,31 +204,3 @@ def batches_of_like_length(rows: Sequence[Sequence[int]], device_type: str) -> I
         batch.append(index)
     if batch:
         yield batch
-
-
-def published_router(cls: type[R], repo: str, options: dict[str, Any]) -> R:
-    """Load what lm-sys published for a class.
-
-    Args:
-        cls: The router's class.
-        repo: The Hub repository.
-        options: Those of `cls.from_pretrained`.
-
-    Raises:
-        RouterUnavailableError: If the extra, the network or something of the checkpoint is missing.
-        ConfigurationError: If an option is wrong.
-    """
-    refuse_embedder(options.get("embedder"), cls.name)
-    try:
-        import_torch(f"The {cls.name} router")  # before gigabytes are fetched
-        return cls.from_pretrained(repo, **options)
-    except (CheckpointError, MissingDependencyError) as error:
-        raise RouterUnavailableError(
-            f"router {cls.name!r} cannot be loaded: {error}; the router 'default' needs no network and no extra"
-        ) from error
-
-
-def refuse_embedder(embedder: object, name: str) -> None:
-    """Refuse an embedder, which a router that reads the text itself cannot use."""
-    if embedder is not None:
-        raise ConfigurationError(f"router {name!r} reads the text itself and takes no embedder")

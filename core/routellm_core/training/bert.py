@@ -1,10 +1,8 @@
 """Fine-tune an encoder with a classification head on battles (RouteLLM, arXiv 2406.18665, section 4.2)."""
 
 import os
-import tempfile
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,21 +13,9 @@ from routellm_core.errors import ConfigurationError
 from routellm_core.preferences.battles import PreferenceDataset
 from routellm_core.routers.bert import BertRouter, Head
 from routellm_core.routers.transformers_backend import longest_input
-from routellm_core.training.fine_tuning import (
-    Example,
-    FineTuned,
-    FineTuningConfig,
-    PairBattles,
-    fine_tune,
-    import_trainer,
-    pair_held_out,
-    quiet_transformers,
-    run_key,
-)
-from routellm_core.training.held_out import BattleSplit, finish
+from routellm_core.training.fine_tuning import Example, FineTuned, FineTuningConfig, fine_tune
+from routellm_core.training.pair_router import PairBattles, train_on_pair
 from routellm_core.training.report import TrainingReport
-
-MODEL_FOLDER = "fine-tuned"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,66 +60,26 @@ def train_bert(
         MissingDependencyError: If the extra `train` is not installed.
         ConfigurationError: If the pair has no battles in a part, or the state belongs to another run.
     """
-    transformers = import_trainer("Training bert")
     config = config or BertConfig()
-    begun = time.perf_counter()
-    split = BattleSplit.of(
-        dataset,
-        validation,
-        validation_fraction=config.validation_fraction,
-        seed=config.seed,
-        strong=config.reference_strong,
-        weak=config.reference_weak,
-    )
-    parts = [PairBattles.of(part, split.strong, split.weak) for part in (split.training, split.validation)]
-    work = Path(tempfile.mkdtemp(prefix="routellm-bert-") if state_folder is None else state_folder)
-    with quiet_transformers():
-        tuned = _fit(
-            transformers,
-            encoder,
-            parts,
-            config,
-            work,
-            run_key("bert", encoder, config, split.training, split.validation),
-        )
-        router = BertRouter(
-            work / MODEL_FOLDER,
-            head=config.head,
-            max_length=config.max_length,
-            device=config.device,
-            reference_strong=split.strong,
-            reference_weak=split.weak,
-        )
-    held_out = pair_held_out(split, parts[0], parts[1], _won if config.head == "3way" else _shared)
-    prompts = sorted(set(parts[1].prompts))
-    win_rates = dict(zip(prompts, router.strong_win_rates(prompts).tolist(), strict=True))
-    return finish(
-        router,
-        held_out,
-        rates=np.array([win_rates[prompt] for prompt in parts[1].prompts]),
-        strong_win_rates=win_rates,
-        counts=split.counts() | {"training battles of the pair": len(parts[0].prompts)},
-        config={**asdict(config), "encoder": os.fspath(encoder)},
-        seed=config.seed,
-        history=tuned.history,
-        best_step=tuned.best_step,
-        seconds=time.perf_counter() - begun,
+    target = _won if config.head == "3way" else _shared
+    return train_on_pair(
+        BertRouter, dataset, encoder, config, _fit, target, validation=validation, state_folder=state_folder
     )
 
 
 def _fit(
     transformers: Any,
-    encoder: str | os.PathLike[str],
+    base: str | os.PathLike[str],
     parts: Sequence[PairBattles],
     config: BertConfig,
-    work: Path,
+    *,
+    folder: Path,
     key: Mapping[str, Any],
-) -> FineTuned:
-    """Fine-tune and leave model and tokenizer in the folder of the work."""
+) -> tuple[FineTuned, dict[str, Any]]:
     transformers.set_seed(config.seed)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(encoder, trust_remote_code=False)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(base, trust_remote_code=False)
     model = transformers.AutoModelForSequenceClassification.from_pretrained(
-        encoder, num_labels=3 if config.head == "3way" else 1, trust_remote_code=False, use_safetensors=True
+        base, num_labels=3 if config.head == "3way" else 1, trust_remote_code=False, use_safetensors=True
     )
     longest = longest_input(model, tokenizer, config.max_length)
     training, validation = (_examples(part, tokenizer, longest, config) for part in parts)
@@ -145,12 +91,12 @@ def _fit(
         pad_id=tokenizer.pad_token_id or 0,
         pad_left=False,
         last_only=False,
-        work=work,
+        work=folder.parent,
         key=key,
     )
-    model.save_pretrained(work / MODEL_FOLDER)
-    tokenizer.save_pretrained(work / MODEL_FOLDER)
-    return tuned
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return tuned, {"head": config.head}
 
 
 def _won(outcome: NDArray[np.float64]) -> NDArray[np.float64]:

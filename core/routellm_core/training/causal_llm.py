@@ -1,10 +1,8 @@
 """Fine-tune a causal language model to write a label token (RouteLLM, arXiv 2406.18665, section 4.2), in full or by LoRA."""
 
 import os
-import tempfile
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -14,23 +12,12 @@ from routellm_core.errors import ConfigurationError, MissingDependencyError
 from routellm_core.preferences.battles import PreferenceDataset
 from routellm_core.routers.causal_llm import DEFAULT_TOKENS, CausalLLMRouter, Labels
 from routellm_core.routers.label_prompt import LabelPrompt
-from routellm_core.training.fine_tuning import (
-    Example,
-    FineTuned,
-    FineTuningConfig,
-    PairBattles,
-    fine_tune,
-    import_trainer,
-    pair_held_out,
-    quiet_transformers,
-    run_key,
-)
-from routellm_core.training.held_out import BattleSplit, finish
+from routellm_core.training.fine_tuning import Example, FineTuned, FineTuningConfig, fine_tune
+from routellm_core.training.pair_router import PairBattles, train_on_pair
 from routellm_core.training.report import TrainingReport
 
 Adapter = Literal["full", "lora"]
 
-MODEL_FOLDER = "fine-tuned"
 LABELS: Labels = "win_tie_loss"
 PLAIN_PROMPT = LabelPrompt(prefix="", suffix="\n\nLabel:", add_special_tokens=True)
 """What is put around a prompt for a model without a chat template."""
@@ -90,44 +77,15 @@ def train_causal_llm(
         MissingDependencyError: If the extra `train` is not installed.
         ConfigurationError: If the pair has no battles in a part, or the state belongs to another run.
     """
-    transformers = import_trainer("Training causal_llm")
-    config = config or CausalLLMConfig()
-    begun = time.perf_counter()
-    split = BattleSplit.of(
+    return train_on_pair(
+        CausalLLMRouter,
         dataset,
-        validation,
-        validation_fraction=config.validation_fraction,
-        seed=config.seed,
-        strong=config.reference_strong,
-        weak=config.reference_weak,
-    )
-    parts = [PairBattles.of(part, split.strong, split.weak) for part in (split.training, split.validation)]
-    work = Path(tempfile.mkdtemp(prefix="routellm-causal-") if state_folder is None else state_folder)
-    with quiet_transformers():
-        key = run_key("causal_llm", model, config, split.training, split.validation)
-        prompt, tuned = _fit(transformers, model, parts, config, work, key)
-        router = CausalLLMRouter(
-            work / MODEL_FOLDER,
-            prompt=prompt,
-            labels=LABELS,
-            max_length=config.max_length,
-            device=config.device,
-            reference_strong=split.strong,
-            reference_weak=split.weak,
-        )
-    prompts = sorted(set(parts[1].prompts))
-    win_rates = dict(zip(prompts, router.strong_win_rates(prompts).tolist(), strict=True))
-    return finish(
-        router,
-        pair_held_out(split, parts[0], parts[1], lambda outcome: outcome),
-        rates=np.array([win_rates[text] for text in parts[1].prompts]),
-        strong_win_rates=win_rates,
-        counts=split.counts() | {"training battles of the pair": len(parts[0].prompts)},
-        config={**asdict(config), "model": os.fspath(model)},
-        seed=config.seed,
-        history=tuned.history,
-        best_step=tuned.best_step,
-        seconds=time.perf_counter() - begun,
+        model,
+        config or CausalLLMConfig(),
+        _fit,
+        lambda outcome: outcome,
+        validation=validation,
+        state_folder=state_folder,
     )
 
 
@@ -136,10 +94,11 @@ def _fit(
     base: str | os.PathLike[str],
     parts: Sequence[PairBattles],
     config: CausalLLMConfig,
-    work: Path,
+    *,
+    folder: Path,
     key: Mapping[str, Any],
-) -> tuple[LabelPrompt, FineTuned]:
-    """Fine-tune, and leave model and tokenizer in the folder of the work."""
+) -> tuple[FineTuned, dict[str, Any]]:
+    """Fine-tune, and leave model and tokenizer in the folder."""
     import torch
 
     transformers.set_seed(config.seed)
@@ -171,13 +130,13 @@ def _fit(
         pad_id=tokenizer.eos_token_id if pad is None else pad,
         pad_left=True,
         last_only=True,
-        work=work,
+        work=folder.parent,
         key=key,
     )
     merged = trained.merge_and_unload() if config.adapter == "lora" else trained
-    merged.save_pretrained(work / MODEL_FOLDER)
-    tokenizer.save_pretrained(work / MODEL_FOLDER)
-    return prompt, tuned
+    merged.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return tuned, {"prompt": prompt, "labels": LABELS}
 
 
 def _start_labels(model: Any, rows: Sequence[Sequence[int]], added: Sequence[int]) -> None:

@@ -1,25 +1,17 @@
 """Fine-tuning a transformer on battles of a pair: what bert and causal_llm have in common around `transformers.Trainer`."""
 
-import os
 import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from routellm_core.errors import ConfigurationError, MissingDependencyError
-from routellm_core.preferences.battles import PreferenceDataset
+from routellm_core.errors import ConfigurationError
 from routellm_core.progress import Advance, progress_bar
-from routellm_core.training.held_out import BattleSplit, HeldOut, pair_outcomes
 from routellm_core.training.report import LossPoint
-from routellm_core.training.resume import TrainingState, battles_digest
-
-Array = NDArray[np.float64]
+from routellm_core.training.resume import TrainingState
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,51 +71,6 @@ class FineTuningConfig:
 
 
 @dataclass(frozen=True, eq=False)
-class PairBattles:
-    """The battles of one pair, from the strong model's side.
-
-    Attributes:
-        prompts: One for each battle, n.
-        outcome: Shape (n,); 1 where strong wins, 0 where weak wins, 0.5 for a tie.
-        weight: Shape (n,).
-        prompt_index: Which prompt, shape (n,).
-    """
-
-    prompts: tuple[str, ...]
-    outcome: Array
-    weight: Array
-    prompt_index: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, dataset: PreferenceDataset, strong: str, weak: str) -> "PairBattles":
-        """Take the battles between two models.
-
-        Raises:
-            ConfigurationError: If there are none.
-        """
-        s, w = (dataset.models.index(model) if model in dataset.models else -1 for model in (strong, weak))
-        forth = (dataset.model_a == s) & (dataset.model_b == w)
-        rows = np.flatnonzero(forth | ((dataset.model_a == w) & (dataset.model_b == s)))
-        if not len(rows):
-            raise ConfigurationError(f"a part of the data has no battle between {strong!r} and {weak!r}")
-        index = dataset.prompt_index[rows]
-        return cls(
-            prompts=tuple(dataset.prompts[i] for i in index),
-            outcome=np.where(forth, dataset.outcome, 1.0 - dataset.outcome)[rows],
-            weight=np.ones(len(rows)) if dataset.weight is None else dataset.weight[rows],
-            prompt_index=index,
-        )
-
-    def label_weights(self, *, balanced: bool) -> Array:
-        """Return what each battle counts, shape (n,): its weight, or so that the three labels count the same in total."""
-        if not balanced:
-            return self.weight
-        labels, index = np.unique(self.outcome, return_inverse=True)
-        totals = np.bincount(index, self.weight)
-        return np.asarray(self.weight * self.weight.sum() / (len(labels) * totals[index]))
-
-
-@dataclass(frozen=True, eq=False)
 class Example:
     """What a transformer reads of a battle, and what it should say.
 
@@ -151,62 +98,6 @@ class FineTuned:
     history: list[LossPoint] = field(default_factory=list)
     best_step: int = 0
     seconds: float = 0.0
-
-
-def import_trainer(what: str) -> Any:
-    """Return the module transformers, once everything that trains with it is known to be there.
-
-    Raises:
-        MissingDependencyError: If something is not installed.
-    """
-    try:
-        import accelerate  # noqa: F401
-        import torch  # noqa: F401
-        import transformers
-    except ImportError as error:
-        raise MissingDependencyError.for_extra(what, "train") from error
-    return transformers
-
-
-@contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Keep the bars and reports of transformers away while the block runs: this library draws its own bar."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            # peft calls transformers by a name that it is giving up, and says that it stores resized embeddings.
-            warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
-            warnings.filterwarnings("ignore", message="Setting `save_embedding_layers` to `True`")
-            yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
-
-
-def pair_held_out(
-    split: BattleSplit, training: PairBattles, validation: PairBattles, target: Callable[[Array], Array]
-) -> HeldOut:
-    """Return the validation battles of the pair with what the training ones say without their prompts.
-
-    Args:
-        split: Where they come from.
-        training: The training battles of the pair.
-        validation: The validation battles of the pair.
-        target: What the router's win rate stands for, of outcomes.
-    """
-    mean = float(np.average(target(training.outcome), weights=training.weight))
-    return HeldOut(
-        outcome=target(validation.outcome),
-        baseline=np.full(len(validation.outcome), mean),
-        prompt_index=validation.prompt_index,
-        weight=validation.weight,
-        pair=pair_outcomes(split.validation, split.strong, split.weak),
-    )
 
 
 def fine_tune(
@@ -338,16 +229,3 @@ class _Rows:
 
     def __getitem__(self, index: int) -> Example:
         return self._rows[index]
-
-
-def run_key(
-    router: str, model: str | os.PathLike[str], config: Any, training: PreferenceDataset, validation: PreferenceDataset
-) -> dict[str, Any]:
-    """Return what a fine-tuning depends on."""
-    return {
-        "router": router,
-        "model": os.fspath(model),
-        **asdict(config),
-        "battles": battles_digest(training),
-        "validation": battles_digest(validation),
-    }

@@ -1,8 +1,8 @@
 """What every training on battles begins and ends with: a part held out, the pair, and what is measured on that part."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from routellm_core.evaluation.bootstrap import bootstrap_pair
 from routellm_core.evaluation.interval import Interval, interval_from_draws
 from routellm_core.preferences.battles import PreferenceDataset
 from routellm_core.preferences.outcomes import OutcomeTable
+from routellm_core.ratings import bradley_terry, pair_statistics
 from routellm_core.routers.pretrained import PretrainedRouter
 from routellm_core.training.measures import calibration_table, log_loss, log_losses, prompt_blind_rates
 from routellm_core.training.report import LossPoint, TrainingReport
@@ -22,6 +23,30 @@ RouterT = TypeVar("RouterT", bound=PretrainedRouter)
 
 _FIGURES = ("apgr", "cpt50", "cpt80")
 _RESAMPLES = 1000
+
+
+class SplitSettings(Protocol):
+    """What the settings of every training on battles say of its data; see `BattleSplit.of`."""
+
+    @property
+    def validation_fraction(self) -> float:
+        """The share of the distinct prompts that is held out."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """Of the draw."""
+        ...
+
+    @property
+    def reference_strong(self) -> str | None:
+        """The strong model; None: see `reference_pair`."""
+        ...
+
+    @property
+    def reference_weak(self) -> str | None:
+        """The weak one."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,31 +69,21 @@ class BattleSplit:
 
     @classmethod
     def of(
-        cls,
-        dataset: PreferenceDataset,
-        validation: PreferenceDataset | None,
-        *,
-        validation_fraction: float,
-        seed: int,
-        strong: str | None,
-        weak: str | None,
+        cls, dataset: PreferenceDataset, validation: PreferenceDataset | None, settings: SplitSettings
     ) -> "BattleSplit":
         """Hold a part out and settle the reference pair.
 
         Args:
             dataset: Battles.
             validation: The part to hold out, if it is given; `dataset` is then all training. None draws it from `dataset`.
-            validation_fraction: The share of the distinct prompts that is drawn.
-            seed: Of the draw.
-            strong: The strong model; None: see `reference_pair`.
-            weak: The weak one.
+            settings: How much is drawn, and the pair.
 
         Raises:
             ConfigurationError: If there are no battles, or the parts given have a prompt in common.
             UnknownModelError: If a model of the pair has no battle to learn from.
         """
         if validation is None:
-            training, validation = dataset.split(validation_fraction=validation_fraction, seed=seed)
+            training, validation = dataset.split(validation_fraction=settings.validation_fraction, seed=settings.seed)
         else:
             training = dataset
             common = set(training.prompts) & set(validation.prompts)
@@ -82,7 +97,7 @@ class BattleSplit:
                 f"there are {len(training)} battles to learn from and {len(validation)} to measure on: both need one or more"
             )
         models = tuple(sorted({*training.models, *validation.models}))
-        strong, weak = reference_pair(training, strong, weak)
+        strong, weak = reference_pair(training, settings.reference_strong, settings.reference_weak)
         return cls(training, validation, models, strong, weak)
 
     def counts(self) -> dict[str, int]:
@@ -137,8 +152,6 @@ def reference_pair(dataset: PreferenceDataset, strong: str | None, weak: str | N
         UnknownModelError: If one has no battle.
         ConfigurationError: If both are the same model, or there is one model alone.
     """
-    from routellm_core.ratings import bradley_terry, pair_statistics
-
     for role, model in (("reference_strong", strong), ("reference_weak", weak)):
         if model is not None and model not in dataset.models:
             raise UnknownModelError(f"{role}={model!r} has no battle; there are those of: {', '.join(dataset.models)}")
@@ -276,16 +289,5 @@ def finish(
     thresholds = ThresholdTable.from_win_rates(
         list(strong_win_rates.values()), source=f"{len(strong_win_rates)} prompts held out in training"
     )
-    return with_card(router, report, thresholds), report
-
-
-def with_card(router: RouterT, report: TrainingReport, thresholds: ThresholdTable | None) -> RouterT:
-    """Return the router with the report in its model card, and with thresholds."""
-    checkpoint = router.to_checkpoint()
-    config = replace(
-        checkpoint.config,
-        thresholds=thresholds,
-        provenance=report.card_provenance(),
-        metrics=report.card_metrics(),
-    )
-    return type(router).from_checkpoint(replace(checkpoint, config=config), embedder=getattr(router, "embedder", None))
+    carded = router.with_card(thresholds=thresholds, provenance=report.card_provenance(), metrics=report.card_metrics())
+    return carded, report

@@ -156,14 +156,7 @@ def train_matrix_factorization(
     config = config or MatrixFactorizationConfig()
     chosen = as_embedder(embedder)
     begun = time.perf_counter()
-    split = BattleSplit.of(
-        dataset,
-        validation,
-        validation_fraction=config.validation_fraction,
-        seed=config.seed,
-        strong=config.reference_strong,
-        weak=config.reference_weak,
-    )
+    split = BattleSplit.of(dataset, validation, config)
     prompts = dataset.prompts if validation is None else (*dataset.prompts, *validation.prompts)
     vectors = as_matrix(
         chosen.embed(prompts) if embeddings is None else embeddings,

@@ -69,14 +69,7 @@ def train_similarity_weighted(
     """
     config = config or SimilarityWeightedConfig()
     chosen, begun = as_embedder(embedder), time.perf_counter()
-    split = BattleSplit.of(
-        dataset,
-        validation,
-        validation_fraction=config.validation_fraction,
-        seed=config.seed,
-        strong=config.reference_strong,
-        weak=config.reference_weak,
-    )
+    split = BattleSplit.of(dataset, validation, config)
     training, held_out = split.training, split.validation
     prompts = (*training.prompts, *held_out.prompts)
     if embeddings is not None:

@@ -161,7 +161,9 @@ def test_a_stored_one_takes_device_and_dtype(router, tmp_path):
     with pytest.raises(ConfigurationError, match="device='abacus' cannot be used here"):
         load_router(stored, device="abacus")
     for load in (load_router, BertRouter.from_pretrained):
-        with pytest.raises(ConfigurationError, match="takes the options device, dtype alone, and not max_length"):
+        with pytest.raises(
+            ConfigurationError, match="takes the options device, dtype, tokenizer alone, and not max_length"
+        ):
             load(stored, max_length=8)
 
 
@@ -204,8 +206,15 @@ def test_code_in_a_checkpoint_is_never_run(tmp_path):
 def test_tokenizer_is_missing(tmp_path):
     folder = write_classifier(tmp_path)
     (folder / "tokenizer.json").unlink()
-    with pytest.raises(CheckpointNotFoundError, match="has no tokenizer"):
+    with pytest.raises(CheckpointNotFoundError, match="has no tokenizer.*give tokenizer="):
         BertRouter(folder)
+
+
+def test_the_tokenizer_may_be_elsewhere(router, tmp_path):
+    whole, bare = write_classifier(tmp_path / "whole"), write_classifier(tmp_path / "bare")
+    (bare / "tokenizer.json").rename(tmp_path / "tokenizer.json")
+    for options in ({"tokenizer": whole}, {"tokenizer": str(whole)}):
+        assert BertRouter(bare, **options).strong_win_rates(["Hi!"]) == BertRouter(whole).strong_win_rates(["Hi!"])
 
 
 # --- by name and from the Hub ---------------------------------------------------------------------------------------
