@@ -206,7 +206,7 @@ def test_code_in_a_checkpoint_is_never_run(tmp_path):
 def test_tokenizer_is_missing(tmp_path):
     folder = write_classifier(tmp_path)
     (folder / "tokenizer.json").unlink()
-    with pytest.raises(CheckpointNotFoundError, match="has no tokenizer.*give tokenizer="):
+    with pytest.raises(CheckpointNotFoundError, match=r"has no tokenizer.*give tokenizer="):
         BertRouter(folder)
 
 
