@@ -29,7 +29,6 @@ def add_tokens(model: Any, tokenizer: Any, tokens: Sequence[str], *, seed: int =
     model.set_output_embeddings(output)
 
 
-@torch.no_grad()
 def steer(
     model: Any,
     prompts: Sequence[list[int]],
@@ -51,11 +50,12 @@ def steer(
     """
     states = []
     for prompt in prompts:
-        hidden = model.base_model(torch.tensor([[*prompt, *header]])).last_hidden_state[0]
+        with torch.no_grad():
+            hidden = model.base_model(torch.tensor([[*prompt, *header]])).last_hidden_state[0]
         states.append(hidden[-len(header) - 1 :].double())
     stacked = torch.stack(states)  # (prompts, places, width)
     solved = margin * torch.linalg.pinv(stacked.mean(dim=0)).T  # (places, width)
-    weight = model.get_output_embeddings().weight
+    weight = model.get_output_embeddings().weight.data
     # Every other token scores less than what is due: its row is shortened, not removed.
     weight.mul_(0.1)
     for token, row in zip(header, solved[:-1], strict=True):

@@ -48,8 +48,9 @@ def without_cuda(original: Any) -> Any:
 
 def causal_router(folder: str, dtype: str | None) -> Any:
     """Make the peer's causal router from a folder, with the patches above."""
-    torch.Tensor.to = without_cuda(torch.Tensor.to)  # type: ignore[method-assign]
-    transformers.PreTrainedModel.to = without_cuda(transformers.PreTrainedModel.to)
+    patched: Any
+    for patched in (torch.Tensor, transformers.PreTrainedModel):
+        patched.to = without_cuda(patched.to)
     get_tokenizer = peer_model.get_tokenizer
     peer_model.get_tokenizer = lambda _, **options: get_tokenizer(folder, **options)
     peer.hf_hub_download = lambda repo_id, filename: str(Path(repo_id) / filename)
