@@ -145,15 +145,14 @@ def _messages(state: State) -> Any:
     Raises:
         ConfigurationError: If there is none.
     """
-    if isinstance(state, Mapping) and "messages" in state:
-        state = state["messages"]
-    if isinstance(state, BaseMessage):
-        return [state]
-    if isinstance(state, str):
-        return state
-    if isinstance(state, Sequence) and all(isinstance(message, BaseMessage) for message in state):
-        return list(state)
+    prompt: Any = state["messages"] if isinstance(state, Mapping) and "messages" in state else state
+    if isinstance(prompt, BaseMessage):
+        return [prompt]
+    if isinstance(prompt, str):
+        return prompt
+    if isinstance(prompt, Sequence) and all(isinstance(message, BaseMessage) for message in prompt):
+        return list(prompt)
     raise ConfigurationError(
         "the state must be a string, a message, a list of messages, or a mapping with such messages under 'messages', not "
-        f"{type(state).__name__}"
+        f"{type(prompt).__name__}"
     )
