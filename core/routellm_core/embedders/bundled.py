@@ -4,17 +4,15 @@ import json
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from routellm_core.embedders.base import as_unit_rows, encodable
+from routellm_core.embedders.word_pieces import WordPieces
 from routellm_core.errors import CheckpointNotFoundError
 from routellm_core.texts import require_list
-
-if TYPE_CHECKING:
-    from model2vec import StaticModel
 
 ASSET = Path(__file__).parent.parent / "assets" / "embedding"
 
@@ -37,15 +35,12 @@ class BundledEmbedder:
         What lies beyond the first 3,072 characters of a text is not read.
         """
         require_list(texts, what="texts")
-        model, longest = _model()
+        table, pieces, longest = _model()
         vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
-        if not texts:
-            return vectors
-        # Not model.encode(): it reconfigures the tokenizer on every call, which fails when threads share it. The rows are
-        # scaled to length 1, so a sum does for the mean; sums of 8-bit integers are exact, whatever the batch.
-        for row, tokens in zip(vectors, model.tokenize([encodable(text[:longest]) for text in texts]), strict=True):
-            if tokens:
-                row[:] = model.embedding[tokens].sum(axis=0, dtype=np.float32)
+        # The rows are scaled to length 1, so a sum does for the mean; sums of 8-bit integers are exact, whatever the batch.
+        for row, text in zip(vectors, texts, strict=True):
+            if tokens := pieces.ids(encodable(text[:longest])):
+                row[:] = table.take(tokens, axis=0).sum(axis=0, dtype=np.int32)
         return as_unit_rows(vectors, n=len(texts), dimension=self.dimension, embedder_id=self.id)
 
     def __repr__(self) -> str:
@@ -61,10 +56,13 @@ def _facts() -> dict[str, Any]:
 
 
 @cache
-def _model() -> "tuple[StaticModel, int]":
-    """Return the model and how many characters of a text it reads."""
+def _model() -> tuple[NDArray[np.int8], WordPieces, int]:
+    """Return the vector of every token, what splits a text into tokens, and how many characters of a text are read."""
     from model2vec import StaticModel  # importing this package loads nothing but numpy
 
     model = StaticModel.from_pretrained(ASSET, force_download=False)
-    # 512 tokens, at the median length of a token of its vocabulary.
-    return model, int(model.max_length or 512) * int(model.median_token_length)
+    max_length = int(model.max_length or 512)
+    # Not model.encode(): it reconfigures the tokenizer on every call, which fails when threads share it.
+    pieces = WordPieces(model.tokenizer, max_length=max_length, unknown_id=model.unk_token_id)
+    # A text is read up to 512 tokens, at the median length of a token of its vocabulary.
+    return model.embedding, pieces, max_length * int(model.median_token_length)

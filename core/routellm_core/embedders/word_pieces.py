@@ -1,0 +1,59 @@
+"""Word pieces, remembered: what a tokenizer of BERT's kind gives, without asking it again for words it has seen."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+_ASCII_PUNCTUATION = r"!-/:-@\[-`{-~"
+_MOST_REMEMBERED = 65_536
+_LONGEST_REMEMBERED = 32
+
+
+class WordPieces:
+    """Splits texts into the tokens of a tokenizer with BERT's normaliser and pre-tokenizer, several times faster.
+
+    These treat a text piece by piece: what stands between white space and ASCII punctuation never depends on what is beyond
+    it. So each piece is given to the tokenizer once and remembered. Threads may share an instance.
+
+    Args:
+        tokenizer: A `tokenizers.Tokenizer`.
+        max_length: How many tokens of a text are read.
+        unknown_id: The token for what the vocabulary lacks, which is left out; None if there is none.
+    """
+
+    def __init__(self, tokenizer: Any, *, max_length: int, unknown_id: int | None) -> None:
+        self._tokenizer = tokenizer
+        self._max_length = max_length
+        self._unknown_id = unknown_id
+        self._known: dict[str, list[int]] = {}
+        # Of white space only what BERT's normaliser keeps as such. Special tokens are found in a text before it is split.
+        words = rf"[^ \t\n\r{_ASCII_PUNCTUATION}]+"
+        special = [re.escape(token.content) for token in tokenizer.get_added_tokens_decoder().values()]
+        self._pieces = re.compile("|".join([words, *special, rf"[{_ASCII_PUNCTUATION}]"])).findall
+
+    def ids(self, text: str) -> list[int]:
+        """Return the ids of the tokens of a text."""
+        pieces = self._pieces(text)
+        found: list[int] = []
+        try:
+            for piece in pieces:
+                found += self._known[piece]
+        except KeyError:
+            found = self._look_up(pieces)
+        del found[self._max_length :]
+        if self._unknown_id in found:
+            return [token for token in found if token != self._unknown_id]
+        return found
+
+    def _look_up(self, pieces: Sequence[str]) -> list[int]:
+        known = self._known
+        there = {piece: known[piece] for piece in set(pieces) if piece in known}
+        missing = [piece for piece in set(pieces) if piece not in there]
+        encodings = self._tokenizer.encode_batch_fast(missing, add_special_tokens=False)
+        new = {piece: encoding.ids for piece, encoding in zip(missing, encodings, strict=True)}
+        if len(known) + len(new) > _MOST_REMEMBERED:
+            # Another dictionary, as other threads read this one. The frequent words are back soon.
+            self._known = known = {}
+        known.update((piece, ids) for piece, ids in new.items() if len(piece) <= _LONGEST_REMEMBERED)
+        there.update(new)
+        return [token for piece in pieces for token in there[piece]]
