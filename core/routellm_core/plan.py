@@ -211,6 +211,7 @@ class Plan:
             models=PAIR if self.is_pair else tuple(self.router.models[column] for column in columns),
             prices=tuple(self.prices[name].typical_call for name in self.candidates) if self.prices else None,
             confidence=None if confidence is None else confidence.for_columns(columns),
+            model_thresholds=self.router.model_thresholds,
         )
 
     def resolve(self, route: str, *, what: str = "route") -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 
+import numpy as np
 import pytest
 
 from routellm_core import RoutingEngine, routing
@@ -11,8 +12,12 @@ from routellm_core.decision import RoutingRequest
 from routellm_core.embedders.bundled import BundledEmbedder
 from routellm_core.errors import ConfigurationError
 from routellm_core.evaluation.pool import evaluate_pool
+from routellm_core.policies import POLICIES
 from routellm_core.training.matrix_factorization import MatrixFactorizationConfig, train_matrix_factorization
+from routellm_core.training.outcome_cluster import ClusterConfig, train_cluster
 from routellm_core.training.outcome_knn import KNNConfig, train_knn
+from routellm_core.training.outcome_linear import LinearConfig, train_multilabel, train_separate
+from routellm_core.training.outcome_mlp import MLPConfig, train_mlp
 from routellm_core.training.similarity_weighted import SimilarityWeightedConfig, train_similarity_weighted
 from support.outcomes import MODELS, TopicEmbedder, topic_table
 from support.pools import NAMES, NamedPoolRouter
@@ -134,6 +139,47 @@ def test_routers_that_know_many_models_are_pools_like_any_other(tmp_path, name):
     assert found.routers["many"]["quality"] == found.routers["pool"]["quality"]
     assert found.routers["many"]["gain"].value > 0
 
+
+TRAINED = {
+    "knn": lambda table: train_knn(table, BundledEmbedder(), KNNConfig(k=(4,))),
+    "mlp": lambda table: train_mlp(table, BundledEmbedder(), MLPConfig(hidden=(8,), epochs=5)),
+    "cluster": lambda table: train_cluster(table, BundledEmbedder(), ClusterConfig(clusters=(3,), min_size=2)),
+    "multilabel": lambda table: train_multilabel(table, BundledEmbedder(), LinearConfig(penalties=(1.0,))),
+    "separate": lambda table: train_separate(table, BundledEmbedder(), LinearConfig(penalties=(1.0,))),
+}
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_every_policy_chooses_by_every_router_of_the_configuration(tmp_path, name):
+    trained, _ = TRAINED[name](topic_table(90))
+    trained.save_pretrained(tmp_path / "router")
+    policies = [policy for policy in POLICIES if policy != "threshold"]
+    chains = [
+        f"  {policy}: {{candidates: [mathematician, poet, programmer], router: own, policy: {policy}"
+        + (", threshold: 0.5}" if POLICIES[policy]().uses_threshold else "}")
+        for policy in policies
+    ]
+    (tmp_path / "routing.yaml").write_text("\n".join([EVERY, *chains]), encoding="utf-8")
+    engine = RoutingEngine.from_source(RoutingConfig(tmp_path / "routing.yaml"), "argmax")
+    prompt = "question 99.5 of python"
+    scores = trained.score([prompt])[0]
+    found = {policy: engine.decide(RoutingRequest(text=prompt, chain=policy)) for policy in policies}
+    for policy, decision in found.items():
+        assert decision.policy == policy
+        assert list(decision.scores.values()) == pytest.approx(scores.tolist())
+        assert decision.threshold == (0.5 if POLICIES[policy]().uses_threshold else None)
+    good = [model for model, score in zip(MODELS, scores, strict=True) if score >= trained.model_thresholds[model]]
+    if good:
+        assert found["model_thresholds"].choice == good[0]
+    assert found["argmax"].choice == MODELS[scores.argmax()]
+    assert found["cost_aware"].choice == MODELS[(scores - 0.5 * np.array([1, 2, 30]) / 30).argmax()]
+    assert found["s3"].choice == trained.choose_for_task([prompt], by_price=MODELS)
+
+
+EVERY = """
+models: {mathematician: {price: 1}, poet: {price: 2}, programmer: {price: 30}}
+routers: {own: {load: ./router}}
+chains:"""
 
 POOLS = """
 models: {mathematician: {price: 1}, poet: {price: 2}, programmer: {price: 30}}

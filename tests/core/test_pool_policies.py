@@ -68,6 +68,14 @@ def test_every_model_is_held_to_its_own_threshold():
         ModelThresholdsPolicy({"s": 0.2}).order(np.array([0.1]), None, (0,))
 
 
+def test_by_name_the_thresholds_are_those_of_the_router():
+    tuned = {"a": 0.8, "b": 0.4, "c": 0.5, "d": 0.1}
+    policy = get_policy("model_thresholds").bind(replace(CONTEXT, model_thresholds=tuned))
+    assert policy.order(np.array([0.7, 0.45, 0.9]), None, BY_PRICE) == (1, 2, 0)
+    with pytest.raises(ConfigurationError, match="needs a router whose training tuned them"):
+        get_policy("model_thresholds").bind(CONTEXT)
+
+
 def best_f1_by_trying(scores, labels):
     def f1(threshold):
         said = scores >= threshold

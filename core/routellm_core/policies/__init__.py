@@ -35,12 +35,13 @@ POLICIES: dict[str, type[Policy]] = {
     "cheapest_above": CheapestAbovePolicy,
     "cost_aware": CostAwarePolicy,
     "argmax_gated": GatedArgmaxPolicy,
+    "model_thresholds": ModelThresholdsPolicy,
     "random_topk": RandomTopKPolicy,
     "s1": TaskMeanPolicy,
     "s2": TaskVotesPolicy,
     "s3": TaskConfidencePolicy,
 }
-"""Every policy that its name alone stands for; `ModelThresholdsPolicy` and `ClosestPolicy` are fitted, and given as objects."""
+"""Every policy that its name alone stands for; `ClosestPolicy` is fitted, and given as an object."""
 
 
 def get_policy(policy: str | Policy) -> Policy:

@@ -1,7 +1,7 @@
 """What a policy is, and what it may know about the candidates."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -67,12 +67,14 @@ class PolicyContext:
         models: The model of the router that each stands for; for a pair router "weak" and "strong".
         prices: What a typical call costs on each, in US dollars; None if prices are not known.
         confidence: How far the router's predictions can be trusted on a new task; None if it was not trained with tasks.
+        model_thresholds: Model of the router -> the score from which on it is taken to be right; empty if not tuned.
     """
 
     candidates: tuple[str, ...]
     models: tuple[str, ...]
     prices: tuple[float, ...] | None = None
     confidence: "TaskConfidence | None" = None
+    model_thresholds: Mapping[str, float] = field(default_factory=dict)
 
 
 @runtime_checkable

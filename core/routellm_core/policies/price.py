@@ -66,23 +66,31 @@ class ModelThresholdsPolicy(AnyNumber):
 
     Args:
         thresholds: For each candidate, or for each model of the router, the score from which on it is taken to be right, in
-            [0, 1]; `tune_thresholds` finds them on validation prompts.
+            [0, 1]; `tune_thresholds` finds them on validation prompts. None takes those that the router found in training.
     """
 
     name = "model_thresholds"
     score_kinds = BOTH_KINDS
     uses_threshold = False
 
-    def __init__(self, thresholds: Mapping[str, float]) -> None:
-        wrong = {name: value for name, value in thresholds.items() if not 0.0 <= value <= 1.0}
-        if wrong or not thresholds:
-            raise ConfigurationError(f"thresholds must be one number in [0, 1] a model, not {wrong or thresholds!r}")
-        self._thresholds = dict(thresholds)
+    def __init__(self, thresholds: Mapping[str, float] | None = None) -> None:
+        if thresholds is not None:
+            wrong = {name: value for name, value in thresholds.items() if not 0.0 <= value <= 1.0}
+            if wrong or not thresholds:
+                raise ConfigurationError(
+                    f"thresholds must be one number in [0, 1] a model, not {wrong or thresholds!r}"
+                )
+        self._thresholds = None if thresholds is None else dict(thresholds)
         self._limits: NDArray[np.float64] | None = None
 
     def bind(self, context: PolicyContext) -> "ModelThresholdsPolicy":
         """Find the threshold of every candidate."""
-        known = self._thresholds
+        known = context.model_thresholds if self._thresholds is None else self._thresholds
+        if not known:
+            raise ConfigurationError(
+                "policy 'model_thresholds' needs a router whose training tuned them (knn, mlp, cluster, multilabel, separate), "
+                "or ModelThresholdsPolicy({model: threshold})"
+            )
         pairs = list(zip(context.candidates, context.models, strict=True))
         missing = [name for name, model in pairs if name not in known and model not in known]
         if missing:

@@ -37,6 +37,9 @@ class Router(ABC):
     also has `score_with_distance(prompts)`: its scores and, in one more column, each prompt's distance from its training prompts,
     in [0, 1]."""
 
+    model_thresholds: Mapping[str, float] = {}
+    """For each model the score from which on it is taken to be right, for the policy `model_thresholds`; empty if not tuned."""
+
     assumed: Mapping[str, str] = {}
     """The models whose scores were not learned from labels of their own, each with what they rest on instead."""
 

@@ -64,6 +64,7 @@ class OutcomeRouter(PretrainedRouter, PoolRouter):
         self.embedder = as_embedder(embedder)
         self._training = training or Training()
         self.confidence = self._training.confidence
+        self.model_thresholds = dict(self._training.model_thresholds)
         if self.confidence is not None and len(self.confidence.accuracies) != len(self._models):
             raise ConfigurationError(
                 f"the confidence is for {len(self.confidence.accuracies)} models, the router has {len(self._models)}"
@@ -75,11 +76,6 @@ class OutcomeRouter(PretrainedRouter, PoolRouter):
     def models(self) -> tuple[str, ...]:
         """The models whose outcomes it was trained on."""
         return self._models
-
-    @property
-    def model_thresholds(self) -> Mapping[str, float]:
-        """For each model the score from which on it is taken to be right, for `ModelThresholdsPolicy`; empty if not tuned."""
-        return dict(self._training.model_thresholds)
 
     @property
     def provenance(self) -> Mapping[str, Any]:
