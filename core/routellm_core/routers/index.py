@@ -98,11 +98,13 @@ class ApproximateIndex:
 
     Args:
         vectors: As for `ExactIndex`.
-        graph: The graph as `graph()` returned it; None builds it, which takes minutes for a million vectors.
+        graph: The graph as `graph()` returned it, of all vectors or of the first ones, to which the others are added; None builds
+            it, which takes minutes for a million vectors.
         expansion: How many vectors are looked at in a search; more find more of the true neighbours and take longer.
 
     Raises:
         MissingDependencyError: If usearch is not installed.
+        ConfigurationError: If the graph is of more vectors than there are.
     """
 
     def __init__(self, vectors: ArrayLike, *, graph: NDArray[np.uint8] | None = None, expansion: int = 128) -> None:
@@ -114,10 +116,13 @@ class ApproximateIndex:
         self._index: Any = Index(
             ndim=self.vectors.shape[1], metric="ip", dtype="f32", expansion_add=expansion, expansion_search=expansion
         )
-        if graph is None:
-            self._index.add(np.arange(len(self.vectors)), self.vectors)
-        else:
+        if graph is not None:
             self._index.load(graph.tobytes())
+        known, n = len(self._index), len(self.vectors)
+        if known > n:
+            raise ConfigurationError(f"the graph is of {known} vectors, and there are {n}")
+        if known < n:
+            self._index.add(np.arange(known, n), self.vectors[known:])
 
     def graph(self) -> NDArray[np.uint8]:
         """Return the graph, to be stored: built again it would come out differently."""

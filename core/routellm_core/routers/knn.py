@@ -171,8 +171,12 @@ class KNNRouter(OutcomeRouter):
                 f"({len(prompts)}, {len(self.models)}), not {rows.shape}"
             )
         kept = None if self._prompts is None else (*self._prompts, *prompts)
+        vectors = np.concatenate([self._index.vectors, self._checked(self.embedder.embed(prompts))])
+        index: NeighbourIndex | IndexKind = "exact"
+        if isinstance(self._index, ApproximateIndex):
+            index = ApproximateIndex(vectors, graph=self._index.graph())
         return type(self)(
-            np.concatenate([self._index.vectors, self._checked(self.embedder.embed(prompts))]),
+            vectors,
             np.concatenate([np.where(self._known > 0, self._outcomes, np.nan), rows]),
             models=self.models,
             embedder=self.embedder,
@@ -180,7 +184,7 @@ class KNNRouter(OutcomeRouter):
             weights=self.weights,
             shrinkage=self.shrinkage,
             prompts=kept,
-            index="approximate" if isinstance(self._index, ApproximateIndex) else "exact",
+            index=index,
             training=replace(self._training, provenance={**self._training.provenance, "examples added": len(prompts)}),
         )
 

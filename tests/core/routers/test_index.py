@@ -78,6 +78,18 @@ def test_the_approximate_index_agrees_for_the_most_part():
     assert (np.diff(cosines, axis=1) <= 0).all()
     again = ApproximateIndex(vectors, graph=approximate.graph())
     np.testing.assert_array_equal(again.search(queries, 10)[0], found)
+    with pytest.raises(ConfigurationError, match="the graph is of 3000 vectors, and there are 2999"):
+        ApproximateIndex(vectors[:-1], graph=approximate.graph())
+
+
+def test_vectors_are_added_to_a_graph_of_the_first():
+    pytest.importorskip("usearch")
+    rng = np.random.default_rng(3)
+    vectors = rng.normal(size=(1200, 8))
+    grown = ApproximateIndex(vectors, graph=ApproximateIndex(vectors[:1000]).graph())
+    found, cosines = grown.search(vectors[1000:], 1)
+    assert found[:, 0].tolist() == list(range(1000, 1200))
+    np.testing.assert_allclose(cosines, 1.0, atol=1e-6)
 
 
 def test_neighbours_that_single_precision_cannot_tell_apart_are_the_true_ones():

@@ -10,11 +10,13 @@ from routellm_core.errors import (
     RouterUnavailableError,
 )
 from routellm_core.routers.cluster import ClusterRouter
+from routellm_core.routers.index import ApproximateIndex
 from routellm_core.routers.knn import KNNRouter
 from routellm_core.routers.mlp import MLPRouter
 from routellm_core.routers.multilabel import MultilabelRouter
-from routellm_core.routers.outcome import mean_distances
+from routellm_core.routers.outcome import Training, mean_distances
 from routellm_core.routers.separate import SeparateRouter
+from routellm_core.task_state import TaskConfidence
 from routellm_core.testing import RouterContract
 from routellm_core.training.outcome_cluster import ClusterConfig, train_cluster
 from routellm_core.training.outcome_knn import KNNConfig, train_knn
@@ -118,6 +120,44 @@ def test_the_tfidf_words_are_stored_with_the_router(tmp_path):
     router.save_pretrained(tmp_path)
     loaded = load_router(tmp_path)
     np.testing.assert_array_equal(loaded.score(["some poetry", "unknown"]), router.score(["some poetry", "unknown"]))
+
+
+def with_confidence(confidence):
+    """Return a router that gives the models 0.9, 0.2 and 0.6 on every prompt, at a distance of nearly 0."""
+    embeddings = np.tile(TopicEmbedder().embed(["of poetry"]), (20, 1))
+    return MLPRouter(
+        [(np.zeros((3, 8)), np.log([0.9 / 0.1, 0.2 / 0.8, 0.6 / 0.4]))],
+        models=MODELS,
+        embedder=TopicEmbedder(),
+        training=Training(confidence=confidence, embeddings=embeddings),
+    )
+
+
+def test_a_confidence_of_other_settings_comes_back_whole(tmp_path):
+    confidence = TaskConfidence(
+        np.array([0.1, 0.4]), np.array([[0.9, np.nan, 0.7], [0.6, 0.8, np.nan]]), np.array([0.2, 0.5, 0.4]), 0.03, 0.8
+    )
+    with_confidence(confidence).save_pretrained(tmp_path)
+    loaded = load_router(tmp_path, embedder=TopicEmbedder()).confidence
+    for name in ("distances", "agreement", "accuracies", "bandwidth", "fallback"):
+        np.testing.assert_array_equal(getattr(loaded, name), getattr(confidence, name))
+
+
+def test_s3_of_a_whole_task_goes_by_how_far_its_prompts_are():
+    near_and_far = np.array([[0.95, 0.95, 0.7], [0.05, 0.95, 0.5]])  # far away the first model's votes are wrong
+    router = with_confidence(TaskConfidence(np.array([0.0, 0.9]), near_and_far, np.array([0.4, 0.3, 0.5])))
+    assert router.choose_for_task(["of poetry"] * 30) == MODELS[0]
+    far = router.distances_from_embeddings(TopicEmbedder().embed(["of python"]))
+    assert far[0] > 0.5
+    assert router.choose_for_task(["of python"] * 30) == MODELS[2]
+
+
+@pytest.mark.parametrize("policy", ["s1", "s2", "s3"])
+def test_of_equally_good_models_a_task_goes_to_the_cheapest(policy):
+    router = with_confidence(TaskConfidence(np.array([0.0]), np.full((1, 3), 0.5), np.array([0.5, 0.5, 0.5])))
+    router._layers = [(np.zeros((3, 8)), np.zeros(3))]
+    assert router.choose_for_task(["of poetry"] * 9, policy=policy) == MODELS[0]
+    assert router.choose_for_task(["of poetry"] * 9, policy=policy, by_price=MODELS[::-1]) == MODELS[2]
 
 
 @pytest.mark.parametrize("name", TRAINERS)
@@ -244,6 +284,55 @@ def test_a_few_labels_of_a_new_task_change_the_choice(trained):
     assert adapted.explain(new[3], k=1)[0].prompt == new[3]
     with pytest.raises(ConfigurationError, match=r"\(1, 3\), not \(1, 2\)"):
         router.with_examples(["x"], [[1.0, 0.0]])
+
+
+@pytest.mark.parametrize("index", ["exact", "approximate"])
+def test_further_examples_leave_the_settings_as_they_were(index):
+    if index == "approximate":
+        pytest.importorskip("usearch")
+    rng = np.random.default_rng(6)
+    rows, outcomes = rng.normal(size=(300, 8)), rng.random((300, 2))
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    options = {"models": ["a", "b"], "embedder": HashEmbedder(8), "k": 3, "weights": "uniform", "shrinkage": 0.25}
+    confidence = TaskConfidence(np.array([0.1]), np.array([[0.9, 0.8]]), np.array([0.5, 0.6]))
+    router = KNNRouter(rows, outcomes, index=index, training=Training(confidence=confidence), **options)
+    prompts, labels = ["one", "two"], [[1.0, np.nan], [0.0, 1.0]]
+    adapted = router.with_examples(prompts, labels)
+    vectors = HashEmbedder(8).embed(prompts)
+    anew = KNNRouter(np.concatenate([rows, vectors]), np.concatenate([outcomes, labels]), index=index, **options)
+    queries = [*prompts, *(f"query {i}" for i in range(20))]
+    np.testing.assert_allclose(adapted.score(queries), anew.score(queries), atol=1e-7)
+    assert adapted.confidence is confidence
+    assert type(adapted._index) is type(router._index)
+    assert len(router) == 300
+
+
+def test_an_approximate_router_comes_back_with_its_graph(tmp_path, monkeypatch):
+    pytest.importorskip("usearch")
+    rng = np.random.default_rng(7)
+    rows, outcomes = rng.normal(size=(2000, 8)), rng.random((2000, 2))
+    router = KNNRouter(
+        rows, outcomes, models=["a", "b"], embedder=HashEmbedder(8), k=5, shrinkage=0.0, index="approximate"
+    )
+    router.save_pretrained(tmp_path)
+    built = []
+    monkeypatch.setattr(usearch_index(), "add", lambda *given, **_: built.append(given))
+    loaded = load_router(tmp_path, embedder=HashEmbedder(8))
+    prompts = [f"query {i}" for i in range(50)]
+    np.testing.assert_array_equal(loaded.score(prompts), router.score(prompts))
+    assert isinstance(loaded._index, ApproximateIndex)
+    assert built == []
+
+
+def usearch_index():
+    from usearch.index import Index
+
+    return Index
+
+
+def test_explain_shows_all_neighbours_that_count(trained):
+    router, _ = trained["knn"]
+    assert len(router.explain("of poetry")) == router.k == 8
 
 
 @pytest.mark.parametrize(
