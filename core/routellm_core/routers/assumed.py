@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from routellm_core.errors import ConfigurationError
 from routellm_core.routers.base import PoolRouter, Router, index_of_model, sigmoid
+from routellm_core.task_state import TaskConfidence
 
 
 class AssumedRouter(PoolRouter):
@@ -53,6 +55,13 @@ class AssumedRouter(PoolRouter):
         self._like = [index_of_model(model, router.models, role="like") for model in like.values()]
         self._capability = _logit(np.array(list(capability.values()), dtype=np.float64))
         self._typical = _logit(self._find_typical(typical, prompts)) if capability else np.zeros(len(router.models))
+        self.confidence = self._completed_confidence()
+        if tuned := router.model_thresholds:
+            self.model_thresholds = {
+                **tuned,
+                **{name: tuned[model] for name, model in like.items()},
+                **dict.fromkeys(capability, 0.5),
+            }
         self.name = router.name
         self.score_kind = router.score_kind  # type: ignore[misc]  # that of the router inside
         self.assumed = {
@@ -90,6 +99,25 @@ class AssumedRouter(PoolRouter):
     def score(self, prompts: Sequence[str]) -> NDArray[np.float64]:
         """Score every model, shape (n, m)."""
         return self._completed(self._router.score(prompts))
+
+    def score_with_distance(self, prompts: Sequence[str]) -> NDArray[np.float64]:
+        """Score every model and add each prompt's distance from the training prompts, shape (n, m + 1); needs `confidence`."""
+        found = self._router.score_with_distance(prompts)  # type: ignore[attr-defined]  # every router with a confidence has it
+        return np.column_stack([self._completed(found[:, :-1]), found[:, -1]])
+
+    def _completed_confidence(self) -> TaskConfidence | None:
+        """Add the models: votes are as good as those of the model that stands in, or as the capability itself."""
+        learned = self._router.confidence
+        if learned is None:
+            return None
+        shares = sigmoid(self._capability)
+        # Who always votes the same is right as often as the model is, or as it is not.
+        constant = np.broadcast_to(np.maximum(shares, 1.0 - shares), (len(learned.distances), len(shares)))
+        return replace(
+            learned,
+            agreement=np.column_stack([learned.agreement, learned.agreement[:, self._like], constant]),
+            accuracies=np.concatenate([learned.accuracies, learned.accuracies[self._like], shares]),
+        )
 
     def _completed(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
         ease = (_logit(scores) - self._typical).mean(axis=1, keepdims=True)
