@@ -6,6 +6,10 @@ import pytest
 
 from routellm_core.errors import ConfigurationError
 from routellm_core.task_state import (
+    BANDWIDTH,
+    FALLBACK,
+    NEIGHBOURS,
+    VOTE,
     TaskConfidence,
     TaskState,
     TaskSummary,
@@ -78,6 +82,20 @@ def test_columns_can_be_left_out_and_exchanged():
         confidence(accuracies=np.array([0.5]))
     with pytest.raises(ConfigurationError, match="bandwidth"):
         confidence(bandwidth=0)
+
+
+def test_a_prediction_of_a_half_is_no_vote():
+    """The published code counts g > 0.5."""
+    rows = np.array([[0.5, 0.5000001], [0.5, 0.4]])
+    np.testing.assert_allclose(TaskSummary.of(rows).votes, [0.0, 0.5])
+    state = TaskState()
+    state.observe(rows[0])
+    np.testing.assert_allclose(state.observe(rows[1]).votes, [0.0, 0.5])
+
+
+def test_the_constants_are_those_of_the_paper():
+    assert (NEIGHBOURS, BANDWIDTH, FALLBACK, VOTE) == (19, 0.09, 0.6, 0.5)
+    assert (confidence().bandwidth, confidence().fallback) == (0.09, 0.6)
 
 
 def test_a_state_adds_up_to_the_summary_of_its_prompts():

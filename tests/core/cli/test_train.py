@@ -1,6 +1,7 @@
 import json
 import re
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from routellm_core.preferences.battles import write_battles
 from routellm_core.preferences.outcomes import OutcomeTable, read_outcomes, write_outcomes
 from routellm_core.training.trainers import TRAINERS
 from support.hub_server import HubServer, hub_client
+from support.outcomes import topic_table
 
 EASY = ["capital of France", "colour of the sky", "name of a small dog", "author of Hamlet"]
 HARD = ["proof of the theorem", "integral of the function", "complexity of the algorithm", "derivation of the equation"]
@@ -228,3 +230,51 @@ def test_clusters_of_words(routellm, table, tmp_path):
     )
     assert code == 2
     assert "--embedder 'tfidf' must be default" in err
+
+
+@pytest.fixture(scope="module")
+def topics(tmp_path_factory):
+    """Three models of which each is right on one topic; every third prompt is held out."""
+    made = topic_table(180, noise=0.05)
+    split = tuple("dev" if row % 3 == 0 else "train" for row in range(180))
+    return str(write_outcomes(replace(made, split=split), tmp_path_factory.mktemp("data") / "topics.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("router", "settings"),
+    [
+        ("knn", {"k": [4, 8]}),
+        ("mlp", {"hidden": [16], "epochs": 30, "learning_rate": 0.01, "confidence": False}),
+        ("cluster", {"clusters": [3, 6], "min_size": 5}),
+        ("multilabel", {"penalties": [0.1, 1.0]}),
+        ("multilabel", {"head": "multiclass"}),
+        ("separate", {"penalties": [0.1, 1.0]}),
+    ],
+)
+def test_a_pool_router_is_trained_and_evaluated_against_its_bounds(routellm, topics, tmp_path, router, settings):
+    given = [part for name, value in settings.items() for part in ("--set", f"{name}={json.dumps(value)}")]
+    report = train(routellm, "--router", router, "--data", topics, "--out", tmp_path / "out", *given)
+    assert report["counts"]["prompts"] == 120
+    assert report["validation_loss"] < report["baseline_loss"]
+    prices = {"mathematician": 1, "poet": 2, "programmer": 30}
+    code, printed, err = routellm(
+        "evaluate", "--router", tmp_path / "out", "--benchmark", topics, "--split", "dev", "--bootstrap", "50",
+        *(part for model, price in prices.items() for part in ("--price", f"{model}={price}")),
+        *(part for model, price in prices.items() for part in ("--parameters", f"{model}={price}")),
+        "--format", "json", "--no-cache",
+    )  # fmt: skip
+    assert code == 0, err
+    result = json.loads(printed)
+    [found] = result["routers"].values()
+    assert result["n"] == 60
+    assert result["baselines"]["best_single"]["chosen_on"] == "120 other prompts"
+    assert found["gain"]["low"] > 0
+    assert sum(found["calls"].values()) == pytest.approx(1)
+    assert found["mean_parameters"]["value"] == pytest.approx(sum(found["calls"][m] * prices[m] for m in prices))
+    assert ("classifier_bound" in found) == (settings.get("head") != "multiclass")
+    frontier = found["frontier"]
+    assert frontier == sorted(frontier, key=lambda point: point["mean_cost"])
+    assert frontier[0]["quality"] == pytest.approx(result["baselines"]["cheapest"]["quality"]["value"])
+    assert found["quality"]["value"] in [pytest.approx(point["quality"]) for point in frontier]
+    low, high = (result["baselines"][name]["quality"]["value"] for name in ("cheapest", "oracle"))
+    assert low < found["aiq"]["value"] < high

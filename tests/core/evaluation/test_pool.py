@@ -6,6 +6,7 @@ import pytest
 
 from routellm_core import PoolRouter, load_router
 from routellm_core.errors import ConfigurationError, UnknownModelError
+from routellm_core.evaluation import average_improvement_in_quality
 from routellm_core.evaluation.pool import evaluate_pool
 from routellm_core.preferences.outcomes import OutcomeTable
 
@@ -81,6 +82,28 @@ def test_frontier_runs_from_the_cheapest_to_no_regard_for_cost(table, result):
     assert points[-1][1] == pytest.approx(result.routers["clear"]["quality"].value)
     low, high = result.baselines["cheapest"]["quality"].value, result.baselines["oracle"]["quality"].value
     assert low < result.routers["blurred"]["aiq"].value < result.routers["clear"]["aiq"].value < high
+
+
+def test_aiq_is_over_the_range_of_the_models_costs(table, result):
+    for name in ("clear", "blurred"):
+        cost, quality = zip(*result.frontier[name], strict=True)
+        expected = average_improvement_in_quality(cost, quality, lowest_cost=359e-6, highest_cost=25 * 359e-6)
+        assert result.routers[name]["aiq"].value == pytest.approx(expected)
+
+
+def test_aiq_leaves_out_what_is_cheaper_than_every_model(table):
+    """Costs of single calls differ: a router may take each model where it is cheap."""
+    even = np.arange(300) % 2 == 0
+    cost = np.stack([np.where(even, 1.0, 9.0), np.where(even, 9.0, 1.0), np.full(300, 10.0)], axis=1)
+    priced = OutcomeTable(prompts=table.prompts, models=MODELS, scores=table.scores, cost_usd=cost)
+    thrifty = Known(
+        {prompt: [0.9, 0.1, 0.5] if e else [0.1, 0.9, 0.5] for prompt, e in zip(table.prompts, even, strict=True)}
+    )
+    found = evaluate_pool({"r": thrifty}, priced, resamples=10)
+    x, quality = zip(*found.frontier["r"], strict=True)
+    assert min(x) == 1.0
+    expected = average_improvement_in_quality(x, quality, lowest_cost=5.0, highest_cost=10.0)
+    assert found.routers["r"]["aiq"].value == pytest.approx(expected)
 
 
 def test_without_prices_there_is_no_money(table):
