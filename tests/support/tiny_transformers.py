@@ -66,17 +66,29 @@ def tokenizer(special: list[str], *, begin: str | None = None, end: str | None =
     return PreTrainedTokenizerFast(tokenizer_object=raw, pad_token="<pad>", eos_token=end, model_max_length=limit)
 
 
-def write_classifier(folder: Path, *, labels: int = 3, kind: str = "bert", seed: int = 0, limit: int = 64) -> Path:
-    """Write a random sequence classifier whose probabilities are spread; `kind` is "bert" or "xlm-roberta"."""
+def write_classifier(
+    folder: Path, *, labels: int = 3, kind: str = "bert", seed: int = 0, limit: int = 64, pad: int | None = 0
+) -> Path:
+    """Write a random sequence classifier whose probabilities are spread.
+
+    Args:
+        folder: Where.
+        labels: How many.
+        kind: "bert", "xlm-roberta", or "gpt2", a decoder whose tokenizer adds nothing to a text.
+        seed: Of the weights.
+        limit: How many tokens it takes.
+        pad: The padding that the model knows; "xlm-roberta" has its own.
+    """
     import torch
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
-    made = tokenizer(["<s>", "</s>"], begin="<s>", end="</s>", limit=limit)
+    marks = {} if kind == "gpt2" else {"begin": "<s>", "end": "</s>"}
+    made = tokenizer(["<s>", "</s>"], **marks, limit=limit)
     torch.manual_seed(seed)
     config = AutoConfig.for_model(
         kind, vocab_size=len(made), hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
         max_position_embeddings=limit + (2 if kind == "xlm-roberta" else 0), type_vocab_size=1, num_labels=labels,
-        pad_token_id=1 if kind == "xlm-roberta" else 0, initializer_range=0.4,
+        pad_token_id=1 if kind == "xlm-roberta" else pad, initializer_range=0.4,
     )  # fmt: skip
     model = AutoModelForSequenceClassification.from_config(config).eval()
     [*(module for module in model.modules() if isinstance(module, torch.nn.Linear))][-1].weight.data *= 3

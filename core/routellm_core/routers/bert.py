@@ -93,9 +93,15 @@ class BertRouter(TransformersRouter):
     def strong_win_rates(self, prompts: Sequence[str]) -> NDArray[np.float64]:
         """Classify the prompts and return their strong win rates, shape (n,)."""
         require_list(prompts)
-        rows = self._tokens.encode(prompts, truncation=True, max_length=self.max_length)
+        tokenizer = self._tokens.tokenizer
+        nothing = [next((i for i in (tokenizer.bos_token_id, tokenizer.eos_token_id) if i is not None), 0)]
+        encoded = self._tokens.encode(prompts, truncation=True, max_length=self.max_length)
+        rows = [row or nothing for row in encoded]  # not every tokenizer puts marks around an empty prompt
         logits = np.empty((len(rows), self._model.config.num_labels))
-        for batch in batches_of_like_length(rows, self.device.type):
+        # A decoder finds the token that it answers at by the padding; one that has none takes no two rows at once.
+        alone = self._model.config.pad_token_id is None
+        batches = ([index] for index in range(len(rows))) if alone else batches_of_like_length(rows, self.device.type)
+        for batch in batches:
             logits[batch] = self._logits([rows[index] for index in batch])
         if self.head == "sigmoid":
             return sigmoid(logits[:, 0])
@@ -106,7 +112,7 @@ class BertRouter(TransformersRouter):
         import torch
 
         longest = max(map(len, rows))
-        ids = torch.full((len(rows), longest), self._tokens.tokenizer.pad_token_id or 0)
+        ids = torch.full((len(rows), longest), self._model.config.pad_token_id or 0)
         mask = torch.zeros((len(rows), longest), dtype=torch.long)
         for index, row in enumerate(rows):
             ids[index, : len(row)] = torch.tensor(row)

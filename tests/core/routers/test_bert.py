@@ -71,6 +71,19 @@ def test_three_way_is_the_probability_of_the_first_label(router, folder, text):
     assert router.strong_win_rate(text) == pytest.approx(1 - (odds[1] + odds[2]) / odds.sum(), abs=1e-6)
 
 
+@pytest.mark.parametrize("pad", [0, 5, None])
+def test_a_decoder_answers_at_the_last_token_of_each_prompt(tmp_path, pad):
+    """It finds that by the padding in its configuration, which may not be the tokenizer's, or by being given one prompt."""
+    folder = write_classifier(tmp_path, kind="gpt2", pad=pad)
+    router = BertRouter(folder)
+    texts = [text for text in TEXTS if text]
+    expected = [np.exp(logits)[0] / np.exp(logits).sum() for logits in (literal_logits(folder, text) for text in texts)]
+    np.testing.assert_allclose(router.strong_win_rates(texts), expected, rtol=0, atol=1e-6)
+    assert np.ptp(expected) > 0.1
+    np.testing.assert_allclose(router.strong_win_rates(["", *texts])[1:], expected, rtol=0, atol=1e-6)
+    assert 0 <= router.strong_win_rate("") <= 1
+
+
 def test_sigmoid_of_one_label(tmp_path):
     folder = write_classifier(tmp_path, labels=1)
     router = BertRouter(folder, head="sigmoid")
