@@ -21,7 +21,7 @@ from routellm_core.training.outcome_data import (
     routing_quality,
 )
 from routellm_core.training.outcome_knn import KNNConfig, train_knn
-from routellm_core.training.outcome_linear import LinearConfig, fit_linear, train_separate
+from routellm_core.training.outcome_linear import LinearConfig, fit_linear, train_multilabel, train_separate
 from routellm_core.training.outcome_mlp import MLPConfig, train_mlp
 from routellm_core.training.outcome_network import NetworkSettings, train_network
 from support.outcomes import MODELS, TOPICS, TopicEmbedder, topic_table
@@ -164,6 +164,17 @@ def test_thresholds_and_losses_are_of_prompts_that_were_held_out():
     assert list(router.model_thresholds.values()) == tune_thresholds(predicted, held.labels).tolist()
     assert report.validation_loss == mean_loss(predicted, held.labels)
     assert report.baseline_loss == mean_loss(np.broadcast_to(known.mean_labels(), held.labels.shape), held.labels)
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_what_does_best_on_held_out_prompts_is_kept(backwards):
+    """One cluster, all prompts as neighbours, or weights of 0, tell no prompt from another."""
+    table, embedder, order = topic_table(), TopicEmbedder(), slice(None, None, -1 if backwards else 1)
+    cluster = train_cluster(table, embedder, ClusterConfig(clusters=[1, 3][order], confidence=False))[1]
+    knn = train_knn(table, embedder, KNNConfig(k=[8, 96][order], weights="uniform", confidence=False))[1]
+    linear = train_multilabel(table, embedder, LinearConfig(penalties=[1.0, 1e7][order], confidence=False))[1]
+    several = train_multilabel(table, embedder, LinearConfig(penalties=[1.0, 1e7][order], head="multiclass"))[1]
+    assert [report.config["chosen"] for report in (cluster, knn, linear, several)] == [3, 8, 1.0, 1.0]
 
 
 def test_separate_classifiers_choose_their_own_penalty():
