@@ -209,7 +209,7 @@ def evaluate(
             confidence=confidence,
             seed=seed,
         ),
-        warnings=(*_trained_on(routers, rows), *_warnings(found, len(rows), win_rates)),
+        warnings=(*trained_on(routers, rows), *_warnings(found, len(rows), win_rates)),
         provenance=dict(rows.provenance),
     )
 
@@ -369,7 +369,7 @@ def _savings(
     }
 
 
-def _trained_on(routers: Mapping[str, Router], rows: OutcomeTable) -> list[str]:
+def trained_on(routers: Mapping[str, Router], rows: OutcomeTable) -> list[str]:
     """Say which routers were trained on a table of this name; rows of other splits than "train" are taken for unseen."""
     if rows.split is not None and "train" not in rows.split:
         return []

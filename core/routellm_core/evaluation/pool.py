@@ -14,7 +14,7 @@ from routellm_core.evaluation.baselines import best_single
 from routellm_core.evaluation.bootstrap import FEWEST_PROMPTS, map_resamples
 from routellm_core.evaluation.costs import call_costs
 from routellm_core.evaluation.curve import Array
-from routellm_core.evaluation.evaluate import EXCLUDED_FLAGS, check_columns, share_of, usable_rows
+from routellm_core.evaluation.evaluate import EXCLUDED_FLAGS, check_columns, share_of, trained_on, usable_rows
 from routellm_core.evaluation.interval import Interval, interval_from_draws
 from routellm_core.evaluation.pool_bounds import majority_right, reachable_scores
 from routellm_core.evaluation.scores import Progress, ScoreCache, Speed, measure_speed, score_prompts
@@ -210,7 +210,7 @@ def evaluate_pool(
             for a, b in combinations(routers, 2)
         },
         speed={name: measure_speed(router, rows.prompts) for name, router in pools.items()} if speed else {},
-        warnings=() if few is None else (few,),
+        warnings=(*trained_on(routers, rows), *(() if few is None else (few,))),
         provenance=dict(rows.provenance),
     )
 

@@ -186,6 +186,17 @@ def test_router_that_makes_pools(table):
     assert found.routers["m"]["oracle_share"].value == 1.0
 
 
+def test_a_router_that_was_trained_on_these_prompts_is_named(table):
+    taught = router(table, 0)
+    taught.provenance = {"table": "made"}
+    split = tuple("train" if i % 2 else "dev" for i in range(300))
+    marked = OutcomeTable(prompts=table.prompts, models=MODELS, scores=table.scores, name="made", split=split)
+    routers = {"taught": taught, "other": router(table, 1)}
+    for rows, said in ((table, True), (marked, True), (marked.select(np.array(split) == "dev"), False)):
+        warnings = evaluate_pool(routers, rows, resamples=10, speed=False).warnings
+        assert warnings == (("taught was trained on prompts of made: its figures flatter it on those",) if said else ())
+
+
 def test_too_few_prompts_say_nothing(table):
     found = evaluate_pool({"r": router(table, 0)}, table.select(range(9)), resamples=10)
     assert math.isnan(found.routers["r"]["quality"].value)
