@@ -3,8 +3,8 @@
     python benchmarks/preference_data.py [--battles 1000000] [--out docs/benchmarks/preference_data.md]
 
 Battles of 100 models on four distinct prompts in five, of 40 words of the documentation each, are made and written as JSON lines.
-Every step runs in a process of its own, so that its peak of memory is its own; a process that has only imported the package is
-measured with them.
+Every step runs in a process of its own with one thread, so that its peak of memory is its own; a process that has only imported
+the package is measured with them. Times are processor times, so that other load on the machine does not count.
 """
 
 import argparse
@@ -36,7 +36,7 @@ JSONL, PARQUET, MERGED = "battles.jsonl", "battles.parquet", "merged.jsonl"
 
 @dataclass(frozen=True)
 class Measured:
-    """One step: what it found, how long it took and the most memory of its process."""
+    """One step: what it found, its processor time and the most memory of its process."""
 
     found: str
     seconds: float
@@ -91,31 +91,32 @@ def steps(folder: Path, n: int) -> dict[str, Callable[[], Any]]:
 
 def measure(name: str, folder: Path, n: int) -> Measured:
     """Run one step in this process."""
-    begun = time.perf_counter()
+    begun = time.process_time()
     found = steps(folder, n)[name]()
-    seconds = time.perf_counter() - begun
+    seconds = time.process_time() - begun
     return Measured(str(found), seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
 
 
 def in_a_process(name: str, folder: Path, n: int) -> Measured:
     """Run one step in a process of its own."""
     command = [sys.executable, __file__, "--battles", str(n), "--step", name, "--folder", str(folder)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    one_thread = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=one_thread)
     return Measured(**json.loads(done.stdout))
 
 
 def page(results: dict[str, Measured], n: int, size: float) -> str:
     setting = (
         f"`python benchmarks/preference_data.py`: {n:,} battles of {MODELS} models, {WORDS} words a prompt, {size:.2f} GB of "
-        f"JSON lines. Each step in a process of its own. Measured on {platform.machine()}, {os.cpu_count()} cores, Python "
-        f"{platform.python_version()}."
+        f"JSON lines. Each step in a process of its own with one thread; processor seconds. Measured on {platform.machine()}, "
+        f"Python {platform.python_version()}."
     )
     lines = [
         "# Preference data at full size",
         "",
         setting,
         "",
-        "| step | seconds | peak memory, GB | result |",
+        "| step | processor seconds | peak memory, GB | result |",
         "|---|---|---|---|",
         *(f"| {name} | {r.seconds:.1f} | {r.gigabytes:.2f} | {r.found} |" for name, r in results.items()),
     ]

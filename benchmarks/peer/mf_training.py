@@ -10,9 +10,10 @@ as the peer reads them. Model, data set, loader, loop, loss, optimiser and setti
 
 1. The device is the CPU (its script says "cuda").
 2. Data and embeddings are those given, split as given (its script has placeholders for paths).
-3. Its evaluator adds the noise of training to the validation loss; the one here does not, and takes the time of each epoch.
+3. Its evaluator adds the noise of training to the validation loss; the one here does not, and
+   takes the processor time of each epoch.
 
-The output holds, for each epoch, the seconds since the loop began and the validation loss.
+The output holds, for each epoch, the processor seconds since the loop began and the validation loss.
 """
 
 import json
@@ -54,10 +55,10 @@ def main() -> None:
                 total += float(functional.softplus(-logits).sum())
                 right += int((logits > 0).sum())
                 n += len(logits)
-        history.append({"seconds": time.perf_counter() - begun, "loss": total / n})
+        history.append({"seconds": time.process_time() - begun, "loss": total / n})
         return total / n, right / n
 
-    begun = time.perf_counter()
+    begun = time.process_time()
     peer.train_loops(
         net,
         train_loader,

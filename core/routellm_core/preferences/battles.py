@@ -84,12 +84,12 @@ class PreferenceDataset:
         _check_index("source", self.source, n, len(SOURCES))
         if (self.model_a == self.model_b).any():
             raise ConfigurationError("model_a and model_b must differ in every battle")
-        if self.outcome.shape != (n,) or not np.isin(self.outcome, (0.0, 0.5, 1.0)).all():
-            raise ConfigurationError("outcome must be 1 (a wins), 0 (b wins) or 0.5 (tie) for every battle")
-        if self.weight is not None and (
-            self.weight.shape != (n,) or not (np.isfinite(self.weight) & (self.weight >= 0)).all()
-        ):
-            raise ConfigurationError("weight must be a finite number, 0 or more, for every battle")
+        known = np.isin(self.outcome, (0.0, 0.5, 1.0))
+        if self.outcome.shape != (n,) or not known.all():
+            culprit = f"; {_battle(int(np.argmin(known)))} has {self.outcome[~known][0]}" if not known.all() else ""
+            raise ConfigurationError(f"outcome must be 1 (a wins), 0 (b wins) or 0.5 (tie) for every battle{culprit}")
+        if self.weight is not None:
+            _check_weights(self.weight, n, _battle)
 
     @classmethod
     def from_battles(cls, battles: Iterable[Battle]) -> "PreferenceDataset":
@@ -124,14 +124,14 @@ class PreferenceDataset:
             weight: n numbers, 0 or more; None weighs all alike.
 
         Raises:
-            ConfigurationError: If a label is unknown; names the battle, from 1.
+            ConfigurationError: If a label is unknown or a weight no such number; names the battle, from 1.
         """
         lengths = {len(column) for column in (prompt, model_a, model_b, winner)}
         sources = [source] * len(prompt) if isinstance(source, str) else list(source)
         if lengths != {len(sources)}:
             raise ConfigurationError("prompt, model_a, model_b, winner and source must be equally long")
         collector = _Collector()
-        collector.add(prompt, model_a, model_b, winner, sources, weight, lambda i: f"battle {i + 1}")
+        collector.add(prompt, model_a, model_b, winner, sources, weight, _battle)
         return collector.dataset()
 
     @classmethod
@@ -264,7 +264,7 @@ def iter_battles(
         prompts, winners = read.prompts(batch), read.winners(batch)
         sources = [label_source or "human" if given in (None, "") else given for given in batch.columns["source"]]
         weights = batch.floats("weight")
-        given = ~np.isnan(weights)
+        given = np.array([value not in (None, "") for value in batch.columns["weight"]])  # so NaN is, and is refused
         collector = _Collector()
         collector.add(
             prompts,
@@ -298,7 +298,8 @@ def read_battles(
         token: For a data set on the Hub; None takes the stored one, False none.
 
     Raises:
-        ConfigurationError: If the file cannot be read or a label is unknown; names file and row.
+        ConfigurationError: If the file cannot be read, a label is unknown or a weight no number of 0 or more; names file and
+            row.
         CheckpointError: If the Hub does not deliver.
     """
     batches = iter_battles(source, prompt_field=prompt_field, label_source=label_source, token=token)
@@ -364,6 +365,8 @@ class _Collector:
             if a != b:
                 kept.append(i)
         weights = None if weight is None else np.asarray(weight, np.float64)
+        if weights is not None:
+            _check_weights(weights, len(prompts), where)
         if len(kept) < len(prompts):
             self.self_battles += len(prompts) - len(kept)
             weights = None if weights is None else weights[kept]
@@ -467,6 +470,19 @@ def _index(texts: Sequence[str], known: dict[str, int], dtype: Any) -> NDArray[A
 def _check_index(name: str, values: NDArray[Any], n: int, size: int) -> None:
     if values.shape != (n,) or (n and not (values.min() >= 0 and values.max() < size)):
         raise ConfigurationError(f"{name} must hold {n} indices below {size}")
+
+
+def _check_weights(weights: NDArray[np.float64], n: int, where: Callable[[int], str]) -> None:
+    if weights.shape != (n,):
+        raise ConfigurationError(f"weight must hold {n} numbers, not the shape {weights.shape}")
+    wrong = ~(np.isfinite(weights) & (weights >= 0))
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise ConfigurationError(f"{where(row)}: weight must be a finite number, 0 or more, not {weights[row]}")
+
+
+def _battle(index: int) -> str:
+    return f"battle {index + 1}"
 
 
 def _listed(values: Iterable[str]) -> str:

@@ -65,6 +65,8 @@ class OutcomeTable:
             values = getattr(self, name)
             if values is not None and (values.shape != (n, m) or np.isinf(values).any()):
                 raise ConfigurationError(f"{name} must hold {n} x {m} finite numbers, or NaN where unknown")
+            if values is not None and name != "scores" and (values < 0).any():
+                raise ConfigurationError(f"{name} must hold no number below 0")
         if self.samples is not None and (self.samples.shape[:2] != (n, m) or self.samples.ndim != 3):
             raise ConfigurationError(f"samples must have the shape ({n}, {m}, k), not {self.samples.shape}")
         for name in ("prompt_ids", "groups", "split"):
@@ -197,7 +199,8 @@ def read_outcomes(
         token: For a data set on the Hub; None takes the stored one, False none.
 
     Raises:
-        ConfigurationError: If the file cannot be read, has no score column, or a value is no number; names file and row.
+        ConfigurationError: If the file cannot be read, has no score column, or a value is no number or a cost below 0; names file
+            and row.
         CheckpointError: If the Hub does not deliver.
     """
     table = Table(path, token=token)
@@ -267,7 +270,12 @@ class _Reader:
             elif self._score_columns is not None and kind == "score":
                 continue
             if model and kind in ("score", *_PER_MODEL):
-                self._keep(kind, model, batch.floats(column))
+                numbers = batch.floats(column)
+                if kind != "score" and (wrong := np.flatnonzero(numbers < 0)).size:
+                    raise ConfigurationError(
+                        f"{batch.where(int(wrong[0]))}: {column!r} must be 0 or more, not {numbers[wrong[0]]}"
+                    )
+                self._keep(kind, model, numbers)
             elif model and kind == "samples":
                 self._keep(kind, model, [_sample(value, batch, i, column) for i, value in enumerate(values)])
             elif column in ("prompt_id", "split", *_GROUPS):

@@ -1,5 +1,6 @@
 """A causal language model that writes a label token, as a router (RouteLLM, arXiv 2406.18665, section 4.2)."""
 
+import inspect
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
@@ -129,6 +130,9 @@ class CausalLLMRouter(TransformersRouter):
                 f"{self.max_length + max_new_tokens}: give a larger max_length"
             )
         self._stop_ids = _stop_ids(self._model)
+        # What a model takes and gives back keys and values as was renamed in transformers 5.24.
+        takes = inspect.signature(self._model.forward).parameters
+        self._cache_name = "cache" if "cache" in takes else "past_key_values"
         self._start_cache = self._cache_of_start()
 
     def _encode(self, prompts: Sequence[str]) -> list[list[int]]:
@@ -207,9 +211,9 @@ class CausalLLMRouter(TransformersRouter):
                 input_ids=ids.to(self.device),
                 attention_mask=mask.to(self.device),
                 position_ids=positions.to(self.device),
-                past_key_values=self._shared_cache(len(rows)) if start else None,
                 use_cache=bool(start),
                 logits_to_keep=keep,
+                **{self._cache_name: self._shared_cache(len(rows)) if start else None},
             ).logits
         best: list[list[int]] = logits.argmax(dim=-1).tolist()
         return best, np.asarray(logits[..., list(self._label_ids)].double().cpu().numpy())
@@ -222,9 +226,10 @@ class CausalLLMRouter(TransformersRouter):
         if not self._start:
             return None
         with torch.inference_mode():
-            cache = self._model(
+            begun = self._model(
                 input_ids=torch.tensor([self._start], device=self.device), use_cache=True, logits_to_keep=1
-            ).past_key_values
+            )
+        cache = getattr(begun, self._cache_name)
         if not isinstance(cache, DynamicCache) or any(_keys(layer) is None for layer in cache.layers):
             self._start = []
             return None

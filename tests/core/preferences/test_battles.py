@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from routellm_core.errors import ConfigurationError
 from routellm_core.preferences.battles import Battle, PreferenceDataset, iter_battles, read_battles, write_battles
 from routellm_core.preferences.normalise import normalise_text
+from routellm_core.preferences.tables import write_table
 
 BATTLES = [
     Battle("Why?", "gpt", "claude", "model_a"),
@@ -60,14 +62,38 @@ def test_selection_is_that_of_a_list(rows, data):
 
 
 def test_weights():
-    weighted = PreferenceDataset.from_columns(
-        prompt=["p", "q"], model_a=["a", "a"], model_b=["b", "a"], winner=["tie", "tie"], weight=[2.0, 3.0]
-    )
+    pair = {"prompt": ["p", "q"], "model_a": ["a", "a"], "model_b": ["b", "a"], "winner": ["tie", "tie"]}
+    weighted = PreferenceDataset.from_columns(**pair, weight=[2.0, 3.0])
     assert (weighted.weight.tolist(), weighted.self_battles) == ([2.0], 1)
     both = PreferenceDataset.concat([weighted, PreferenceDataset.from_battles(BATTLES)])
     assert both.weight.tolist() == [2.0, 1.0, 1.0, 1.0]
-    with pytest.raises(ConfigurationError, match="weight"):
-        PreferenceDataset.from_columns(prompt=["p"], model_a=["a"], model_b=["b"], winner=["tie"], weight=[-1.0])
+    with pytest.raises(ConfigurationError, match=r"battle 2: weight must be a finite number, 0 or more, not -1.0"):
+        PreferenceDataset.from_columns(**{**pair, "weight": [0.0, -1.0]})
+    with pytest.raises(ConfigurationError, match=r"battle 1: weight must be .*, not nan"):
+        replace(weighted, weight=np.array([np.nan]))
+    with pytest.raises(ConfigurationError, match="weight must hold 2 numbers"):
+        PreferenceDataset.from_columns(**{**pair, "weight": [1.0]})
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+@pytest.mark.parametrize("weight", [-0.5, float("nan"), float("inf")])
+def test_a_weight_that_is_none_is_named_with_its_row(tmp_path, suffix, weight):
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow")
+    row = {"prompt": "p", "model_a": "x", "model_b": "y", "winner": "tie"}
+    rows = [{**row, "weight": 2.0}, {**row, "weight": weight}]
+    path = write_table(rows, tmp_path / f"x{suffix}", columns=list(rows[0]))
+    place = {".csv": "line 3", ".jsonl": "line 2", ".parquet": "row 2"}[suffix]
+    with pytest.raises(ConfigurationError) as error:
+        read_battles(path)
+    for part in (f"{path}, {place}: ", "weight", f"not {weight!r}".replace("inf", "'inf'")):
+        assert part in str(error.value)
+
+
+def test_a_row_without_a_weight_weighs_1(tmp_path):
+    row = {"prompt": "p", "model_a": "x", "model_b": "y", "winner": "tie"}
+    path = jsonl(tmp_path / "x.jsonl", {**row, "weight": 0}, row, {**row, "weight": None})
+    assert read_battles(path).weight.tolist() == [0.0, 1.0, 1.0]
 
 
 @pytest.mark.parametrize("winner", ["Model_A", "draw", "", None, "a", 1])
@@ -280,7 +306,5 @@ def test_one_prompt_cannot_be_split():
 
 @pytest.mark.parametrize("change", [{"outcome": np.array([1.0, 0.3, 0.5])}, {"model_a": np.array([0, 1, 9], np.int32)}])
 def test_columns_that_do_not_fit(change):
-    from dataclasses import replace
-
-    with pytest.raises(ConfigurationError, match=r"outcome must be|model_a must hold"):
+    with pytest.raises(ConfigurationError, match=r"outcome must be.* battle 2 has 0.3|model_a must hold"):
         replace(PreferenceDataset.from_battles(BATTLES), **change)

@@ -86,6 +86,7 @@ def test_unknown_models_are_answered_with_the_known_ones(use):
         {"groups": ("a",)},
         {"samples": np.zeros((3, 2))},
         {"flags": {"f": np.array([True])}},
+        {"cost_usd": np.full((3, 2), -0.1)},
     ],
 )
 def test_parts_that_do_not_fit(change):
@@ -192,6 +193,12 @@ def test_truth_values_become_flags(tmp_path):
         ("prompt,score::a\np,inf\n", "line 2: 'score::a' must be a finite number"),
         ("prompt,a\np,1\n", "has no scores: name the columns score::<model>"),
         ("question,score::a\np,1\n", "has no column 'prompt'; it has 'question', 'score::a'"),
+        (
+            "prompt,score::a,cost_usd::a\np,1,\np,-1,-0.5\n",
+            "line 3: 'cost_usd::a' must be 0 or more, not -0.5",
+        ),
+        ("prompt,score::a,tokens_out::a\np,1,-7\n", "line 2: 'tokens_out::a' must be 0 or more"),
+        ('prompt,samples::a\np,[1]\np,"[1, Infinity]"\n', "line 3: 'samples::a' must be a finite number"),
         ("prompt,samples::a\np,5\n", "line 2: 'samples::a' must be a list of numbers"),
     ],
 )

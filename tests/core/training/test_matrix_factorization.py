@@ -4,6 +4,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -140,16 +141,62 @@ def test_swapping_the_sides_changes_nothing_that_is_learned():
     assert one == pytest.approx(other, abs=1e-4)
 
 
-def test_weights_count():
-    twice = PreferenceDataset.concat([BATTLES, BATTLES])
-    weighted = PreferenceDataset(
-        **{name: getattr(BATTLES, name) for name in BATTLES.__dataclass_fields__ if name != "weight"},
-        weight=np.full(len(BATTLES), 3.0),
+def weighted(battles, weight):
+    columns = {name: getattr(battles, name) for name in battles.__dataclass_fields__ if name != "weight"}
+    return PreferenceDataset(**columns, weight=np.asarray(weight, float))
+
+
+def contradicted(weight):
+    """Return the battles, and their contradictions with a weight."""
+    opposite = replace(BATTLES, outcome=1.0 - BATTLES.outcome)
+    return PreferenceDataset.concat([weighted(BATTLES, np.ones(6000)), weighted(opposite, np.full(6000, weight))])
+
+
+@pytest.mark.parametrize("start", ["bradley_terry", "random"])
+def test_weights_count(start):
+    config = MatrixFactorizationConfig(epochs=40, batch_size=100_000, learning_rate=0.02, weight_decay=0.0, start=start)
+    prompts = [str(i) for i in range(50)]
+    without, none, same = (train(config, data) for data in (BATTLES, contradicted(0.0), contradicted(1.0)))
+    rates = [router.strong_win_rates(prompts) for router, _ in (without, none, same)]
+    assert rates[0].std() > 0.1
+    assert rates[1] == pytest.approx(rates[0], abs=0.01)
+    assert rates[2] == pytest.approx(np.full(50, 0.5), abs=0.1)
+    # What is measured counts them, too.
+    assert none[1].validation_loss == pytest.approx(without[1].validation_loss, abs=0.005)
+    assert none[1].baseline_loss == pytest.approx(without[1].baseline_loss, abs=1e-6)
+    gains = [report.metrics["log loss gained over it"]["value"] for _, report in (without, none)]
+    assert gains[1] == pytest.approx(gains[0], abs=0.005)
+
+
+def test_noise_is_that_of_the_setting():
+    config = MatrixFactorizationConfig(epochs=3, learning_rate=0.01)
+    little, twice, much = (train(replace(config, noise=noise)) for noise in (0.01, 0.01, 5.0))
+    assert little[0].fingerprint == twice[0].fingerprint
+    learned = [report.history[0].validation - report.history[-1].validation for _, report in (little, much)]
+    assert learned[0] > 0.05 > learned[1]
+
+
+def test_weight_decay_keeps_weights_small():
+    config = MatrixFactorizationConfig(epochs=5, start="random", learning_rate=0.01, patience=None)
+    free, held = (
+        train(replace(config, weight_decay=decay))[0].to_checkpoint().arrays["text_projection"] for decay in (0.0, 0.1)
     )
-    config = MatrixFactorizationConfig(epochs=1, batch_size=100_000)
-    one, other = (train(config, battles)[0] for battles in (twice, weighted))
-    prompts = [str(i) for i in range(20)]
-    assert one.strong_win_rates(prompts) == pytest.approx(other.strong_win_rates(prompts), abs=1e-3)
+    assert np.abs(held).mean() < 0.7 * np.abs(free).mean()
+
+
+def test_the_history_is_of_all_updates_and_weighs_the_short_last_batch_as_it_is():
+    config = MatrixFactorizationConfig(epochs=2, batch_size=5000, learning_rate=1e-9)
+    _, report = train(config)
+    training, _ = BATTLES.split(validation_fraction=0.1, seed=0)
+    assert len(training) % 5000 != 0
+    assert [(point.step, point.epoch) for point in report.history] == [(0, 0), (2, 1), (4, 2)]
+    # Nothing moves at that rate, so the mean over the updates is the loss of the part as a whole.
+    router, _ = train(config)
+    a, b = model_columns(training, router.known_models)
+    qualities = router.model_qualities_from_embeddings(KNOWN.embedder.embed(training.prompts))
+    rows = training.prompt_index
+    rates = win_probability(qualities[rows, a], qualities[rows, b])
+    assert report.history[1].training == pytest.approx(log_loss(training.outcome, rates), rel=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -186,11 +233,17 @@ def test_the_pair_that_met_most_is_the_reference_pair():
     assert (router.reference_strong, router.reference_weak) == ("b", "a")
     router, _ = train(MatrixFactorizationConfig(epochs=1, reference_weak="c"), battles)
     assert (router.reference_strong, router.reference_weak) == ("b", "c")
+    router, _ = train(MatrixFactorizationConfig(epochs=1, reference_strong="c"), battles)
+    assert (router.reference_strong, router.reference_weak) == ("c", "b")
+    router, _ = train(MatrixFactorizationConfig(epochs=1, reference_strong="a", reference_weak="c"), battles)
+    assert (router.reference_strong, router.reference_weak) == ("a", "c")
 
 
 def test_an_unknown_model_of_the_pair_is_named():
     with pytest.raises(UnknownModelError, match=r"reference_strong='gpt-9'.*model-00"):
         train(MatrixFactorizationConfig(reference_strong="gpt-9"))
+    with pytest.raises(UnknownModelError, match=r"reference_weak='gpt-9'.*model-00"):
+        train(MatrixFactorizationConfig(reference_weak="gpt-9"))
     with pytest.raises(ConfigurationError, match="'model-00' twice"):
         train(MatrixFactorizationConfig(reference_strong="model-00", reference_weak="model-00"))
 
@@ -220,7 +273,9 @@ def test_a_run_that_was_killed_goes_on_to_the_same_weights(tmp_path, monkeypatch
     assert count - done == 4 * steps_per_epoch  # two epochs were kept, the third was begun anew
     assert resumed.fingerprint == whole.fingerprint
     assert again.history == report.history
-    assert train(config, state_folder=tmp_path)[0].fingerprint == whole.fingerprint  # ended: nothing is trained again
+    ended, third = train(config, state_folder=tmp_path)
+    assert ended.fingerprint == whole.fingerprint  # nothing is trained again
+    assert third.seconds > again.seconds  # the time of all parts
     assert count - done == 4 * steps_per_epoch
 
 
@@ -230,6 +285,11 @@ def test_a_state_of_another_run_is_refused(tmp_path):
         train(MatrixFactorizationConfig(epochs=5, seed=1), state_folder=tmp_path)
     with pytest.raises(ConfigurationError, match="differs in: battles"):
         train(SHORT, BATTLES.select(np.arange(5000)), state_folder=tmp_path)
+    with pytest.raises(ConfigurationError, match="differs in: battles"):
+        train(SHORT, weighted(BATTLES, np.full(6000, 2.0)), state_folder=tmp_path)
+    other = PreferenceDataset.from_columns(prompt=["1999"], model_a=["a"], model_b=["b"], winner=["tie"])
+    with pytest.raises(ConfigurationError, match="differs in: validation"):
+        train(SHORT, validation=other, state_folder=tmp_path)
     (tmp_path / "training_state.safetensors").write_bytes(b"no state")
     with pytest.raises(ConfigurationError, match="holds no training state"):
         train(SHORT, state_folder=tmp_path)

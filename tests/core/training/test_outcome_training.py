@@ -208,6 +208,34 @@ def test_patience_begins_anew_with_every_lower_loss():
     assert history == losses[:7]
 
 
+@pytest.mark.parametrize(("keep", "kept"), [("best", 1), ("last", 3)])
+def test_the_weights_are_those_of_the_lowest_loss_or_of_the_end(keep, kept):
+    x, y = RNG.normal(size=(20, 4)).astype(np.float32), RNG.random((20, 3))
+    losses, seen = iter([5.0, 3.0, 3.0, 4.0, 1.0]), []
+
+    def validation(layers):
+        seen.append([weights.copy() for weights, _ in layers])
+        return next(losses)
+
+    settings = NetworkSettings(hidden=(2,), epochs=5, patience=2, keep=keep)
+    layers, history = train_network(x, y, settings, validation)
+    assert history == [5.0, 3.0, 3.0, 4.0]
+    for found, expected in zip([weights for weights, _ in layers], seen[kept], strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_what_is_not_known_pulls_nothing():
+    x, y = RNG.normal(size=(20, 4)).astype(np.float32), RNG.random((20, 3))
+    y[:, 1], y[3, 0] = np.nan, np.nan
+    settings = NetworkSettings(hidden=(), batch=None, learning_rate=1e-2, weight_decay=0.0)
+    (first, _), (second, _) = (train_network(x, y, replace(settings, epochs=n)) for n in (1, 50))
+    np.testing.assert_array_equal(first[0][0][1], second[0][0][1])
+    rows = np.arange(20) != 3
+    alone, _ = train_network(x[rows], y[rows][:, [0]], replace(settings, epochs=500))
+    masked, _ = train_network(x, y[:, [0]], replace(settings, epochs=500))
+    np.testing.assert_allclose(masked[0][0], alone[0][0], atol=1e-3)
+
+
 def test_the_last_weights_are_kept_where_the_paper_does():
     config = replace(MLPConfig.of_the_paper(), hidden=(8, 8), epochs=12, confidence=False)
     _, report = train_mlp(topic_table(), TopicEmbedder(), config)

@@ -116,3 +116,17 @@ def test_a_gain_is_resampled_by_prompt():
     single = paired_gain(others - effect, others, np.arange(2000))
     assert clustered.value == pytest.approx(effect.mean())
     assert clustered.high - clustered.low > 3 * (single.high - single.low)
+
+
+def test_a_gain_counts_weights():
+    losses, others, prompts = np.array([0.1, 0.9, 0.2]), np.array([0.5, 0.5, 0.5]), np.array([0, 0, 1])
+    gain = paired_gain(losses, others, prompts, weight=np.array([3.0, 0.0, 1.0]))
+    assert gain.value == pytest.approx((3 * 0.4 + 0.3) / 4)
+    assert (gain.low, gain.high) == pytest.approx((0.3, 0.4))
+
+
+def test_the_baseline_counts_weights():
+    battles = PreferenceDataset.from_columns(
+        prompt=["p", "q"], model_a=["x"] * 2, model_b=["y"] * 2, winner=["model_a", "model_b"], weight=[3.0, 1.0]
+    )
+    assert prompt_blind_rates(battles, battles) == pytest.approx([0.75, 0.75], abs=1e-6)
