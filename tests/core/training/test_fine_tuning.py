@@ -68,11 +68,10 @@ def test_an_encoder_learns_a_pair(battles, tmp_path, head):
     assert [point.step for point in report.history] == [20, 40, 60]
 
 
-@pytest.mark.parametrize("adapter", ["full", "lora"])
-def test_a_language_model_learns_to_write_labels(battles, llama, tmp_path, adapter):
+def test_a_language_model_learns_to_write_labels(battles, llama, tmp_path):
     from routellm_core.training.causal_llm import CausalLLMConfig, train_causal_llm
 
-    config = pair(CausalLLMConfig, adapter=adapter, steps=60, evaluate_every=20)
+    config = pair(CausalLLMConfig, adapter="full", steps=60, evaluate_every=20)
     router, report = train_causal_llm(battles, llama, config, state_folder=tmp_path / "work")
     assert report.history[-1].validation < np.log(3)  # of the whole vocabulary, it writes hardly anything but labels
     check(router, report, battles, tmp_path / "router")
@@ -123,33 +122,6 @@ def test_it_stops_early_and_keeps_the_lowest_loss(battles, tmp_path):
     lost = -np.log1p(-router.strong_win_rates(flipped.prompts))
     won = np.arange(len(chances)) % 2 == 0
     assert report.validation_loss == pytest.approx(np.where(won, -chances, lost).mean(), rel=1e-4)
-
-
-def test_balanced_labels_count_the_same(battles, tmp_path):
-    from routellm_core.training.bert import BertConfig, train_bert
-
-    few = PreferenceDataset.from_columns(
-        prompt=[f"{HARD} {i}" for i in range(80)],
-        model_a=["strong"] * 80,
-        model_b=["weak"] * 80,
-        winner=["model_a" if i % 8 == 0 else "model_b" for i in range(80)],
-    )
-    means = {}
-    for balanced in (False, True):
-        base = write_classifier(tmp_path / f"encoder-{balanced}", labels=1)
-        config = pair(
-            BertConfig,
-            head="sigmoid",
-            steps=60,
-            evaluate_every=60,
-            balanced=balanced,
-            max_length=12,
-            learning_rate=3e-3,
-        )  # so few tokens that all prompts are equal
-        router, _ = train_bert(few, base, config, state_folder=tmp_path / f"work-{balanced}")
-        means[balanced] = float(router.strong_win_rates(few.prompts).mean())
-    assert means[False] < 0.3
-    assert means[True] == pytest.approx(0.5, abs=0.15)
 
 
 def test_a_run_that_was_killed_goes_on_from_its_last_measurement(battles, llama, tmp_path, monkeypatch):
