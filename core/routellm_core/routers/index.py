@@ -1,11 +1,13 @@
 """Nearest neighbours by cosine: exact with numpy, or approximate through a library for very large sets."""
 
+from collections.abc import Iterator
 from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from routellm_core.errors import ConfigurationError, MissingDependencyError
+from routellm_core.routers.cosine_bounds import CosineBounds
 
 IndexKind = Literal["exact", "approximate"]
 """How neighbours are found."""
@@ -15,6 +17,8 @@ EXACT_UP_TO = 1_000_000
 
 _BLOCK = 1 << 24  # similarities that are held at once: 64 MB
 _STRIPES = 64
+_FEW, _FEW_OF = 256, 64  # candidates, of so many vectors one, whose cosines cost little beside one more product
+_FEW_QUERIES = 8  # that are compared at once: with more, calculating takes longer than reading the vectors
 
 
 class NeighbourIndex(Protocol):
@@ -43,7 +47,8 @@ class ExactIndex:
     """Compares with every vector.
 
     Matrix products round differently for other numbers of rows, so they only preselect, with room for their error; the cosines
-    that are returned, and the order, come from one double-precision sum per pair.
+    that are returned, and the order, come from one double-precision sum per pair. For a few queries only as
+    much of a large set is read as tells which vectors may be among the nearest (`CosineBounds`); where that leaves too many, all.
 
     Args:
         vectors: Shape (n, d), of any length; rows of zeros are near to nothing.
@@ -58,6 +63,7 @@ class ExactIndex:
             raise ConfigurationError(f"an index has vectors of shape (n, d), n of 1 or more, not {self.vectors.shape}")
         # What two products of the same unit vectors may differ by, in whatever order they were summed.
         self._slack = np.float32(2 * (self.vectors.shape[1] + 2) * np.finfo(np.float32).eps)
+        self._bounds = CosineBounds.of(self.vectors)
 
     def search(self, queries: ArrayLike, k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Find the k nearest vectors of each query; see `NeighbourIndex.search`."""
@@ -69,14 +75,30 @@ class ExactIndex:
         held = np.empty((step, n), dtype=np.float32)
         for start in range(0, len(rows), step):
             block = rows[start : start + step]
-            if len(block) == 1:
-                np.dot(self.vectors, block[0], out=held[0])
-            else:
-                np.matmul(block, self.vectors.T, out=held[: len(block)])
-            for offset, query in enumerate(block):
-                row = start + offset
-                positions[row], cosines[row] = rank(self.vectors, query, self._preselect(held[offset], k), k)
+            for row, candidates in enumerate(self._candidates(block, k, held[: len(block)]), start):
+                positions[row], cosines[row] = rank(self.vectors, rows[row], candidates, k)
         return positions, cosines
+
+    def _candidates(self, block: NDArray[np.float32], k: int, held: NDArray[np.float32]) -> Iterator[NDArray[np.int64]]:
+        """Yield for each query the positions among which its k nearest surely are."""
+        if self._bounds is not None and len(block) <= _FEW_QUERIES:
+            for query, upper in zip(block, self._bounds.of_queries(block, held), strict=True):
+                yield self._within_bounds(query, upper, k)
+            return
+        if len(block) == 1:
+            np.dot(self.vectors, block[0], out=held[0])
+        else:
+            np.matmul(block, self.vectors.T, out=held)
+        for similar in held:
+            yield self._preselect(similar, k)
+
+    def _within_bounds(self, query: NDArray[np.float32], upper: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+        # The k-th cosine of any k vectors is no more than that of the nearest: a limit for the bounds.
+        _, near = rank(self.vectors, query, self._preselect(upper, k), k)
+        left = np.flatnonzero(upper >= np.float32(near[-1]) - self._slack)
+        if len(left) > max(_FEW, len(upper) // _FEW_OF):
+            return self._preselect(self.vectors @ query, k)
+        return left[self._preselect(self.vectors[left] @ query, k)]
 
     def _preselect(self, similar: NDArray[np.float32], k: int) -> NDArray[np.int64]:
         """Return the few positions among which the k largest of n numbers surely are."""

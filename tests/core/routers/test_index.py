@@ -4,7 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from routellm_core.errors import ConfigurationError
+from routellm_core.routers import cosine_bounds
 from routellm_core.routers import index as index_module
+from routellm_core.routers.cosine_bounds import CosineBounds
 from routellm_core.routers.index import ApproximateIndex, ExactIndex, build_index, unit_rows
 
 
@@ -100,3 +102,66 @@ def test_neighbours_that_single_precision_cannot_tell_apart_are_the_true_ones():
     found, cosines = ExactIndex(vectors).search(queries, 5)
     np.testing.assert_allclose(cosines, -np.sort(-exact, axis=1)[:, :5], rtol=0, atol=1e-14)
     assert len(np.unique(found[0])) == 5
+
+
+def sets_of_vectors(kind, n, rng, d=64):
+    if kind == "without structure":
+        return rng.normal(size=(n, d))
+    if kind == "in clusters":
+        return rng.normal(size=(20, d))[rng.integers(20, size=n)] + 0.4 * rng.normal(size=(n, d))
+    if kind == "in few directions":
+        return rng.normal(size=(n, 6)) @ rng.normal(size=(6, d)) + 1e-3 * rng.normal(size=(n, d))
+    rows = rng.normal(size=(n // 10, d))[rng.integers(n // 10, size=n)]  # equal ones, and zeros
+    rows[::7] = 0.0
+    return rows
+
+
+KINDS = ["without structure", "in clusters", "in few directions", "equal and zero"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("k", [1, 12])
+def test_bounds_leave_out_none_of_the_nearest(kind, k, monkeypatch):
+    rng = np.random.default_rng(len(kind) + k)
+    vectors = sets_of_vectors(kind, 4000, rng)
+    queries = np.concatenate(
+        [sets_of_vectors(kind, 20, rng), vectors[:10], rng.normal(size=(5, 64)), np.zeros((1, 64))]
+    )
+    plain = ExactIndex(vectors).search(queries, k)
+    monkeypatch.setattr(cosine_bounds, "FROM_NUMBERS", 0)
+    bounded = ExactIndex(vectors)
+    for at_once in (1, 4, len(queries)):
+        for start in range(0, len(queries), at_once):
+            for whole, found in zip(plain, bounded.search(queries[start : start + at_once], k), strict=True):
+                np.testing.assert_array_equal(found, whole[start : start + at_once])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("width", [1, 7, 63, 64])
+def test_no_cosine_is_above_its_bound(kind, width):
+    rng = np.random.default_rng(width)
+    vectors = unit_rows(sets_of_vectors(kind, 500, rng))
+    queries = unit_rows(np.concatenate([rng.normal(size=(20, 64)), vectors[:20]]))
+    upper = CosineBounds(vectors, width).of_queries(queries, np.empty((40, 500), np.float32))
+    exact = queries.astype(np.float64) @ vectors.T.astype(np.float64)
+    assert (upper >= exact).all()
+    if width == 64:
+        assert (upper - exact).max() < 0.01
+
+
+def test_a_small_set_has_no_bounds():
+    assert CosineBounds.of(unit_rows(np.ones((100, 64)))) is None
+
+
+def test_bounds_spare_most_of_a_clustered_set(monkeypatch):
+    rng = np.random.default_rng(4)
+    vectors = sets_of_vectors("in clusters", 40_000, rng)
+    monkeypatch.setattr(cosine_bounds, "FROM_NUMBERS", 0)
+    index = ExactIndex(vectors)
+    read = []
+    ranked = index_module.rank
+    monkeypatch.setattr(index_module, "rank", lambda *given: read.append(len(given[2])) or ranked(*given))
+    monkeypatch.setattr(index, "_preselect", lambda numbers, k: np.argsort(-numbers)[:k])
+    for query in vectors[:20] + 0.1 * rng.normal(size=(20, 64)):
+        index.search(query[None, :], 8)
+    assert np.median(read) < 400  # of 40,000
