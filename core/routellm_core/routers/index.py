@@ -47,8 +47,8 @@ class ExactIndex:
     """Compares with every vector.
 
     Matrix products round differently for other numbers of rows, so they only preselect, with room for their error; the cosines
-    that are returned, and the order, come from one double-precision sum per pair. For a few queries only as
-    much of a large set is read as tells which vectors may be among the nearest (`CosineBounds`); where that leaves too many, all.
+    that are returned, and the order, come from one double-precision sum per pair. For a few queries only as much of a large set
+    is read as tells which vectors may be among the nearest (`CosineBounds`); where that leaves too many, all of it.
 
     Args:
         vectors: Shape (n, d), of any length; rows of zeros are near to nothing.
