@@ -13,23 +13,24 @@ FOLDER holds the tables named in TABLES (columns: prompt, task, split, score::<m
 Only rows of tasks in ALLOWED_TASKS are trained on. Rows of the split "dev" are never trained on and give the reported numbers.
 No GSM8K and no MT-Bench label is used. Training prompts that equal a held-out prompt after normalisation are left out.
 
-The model is that of `routellm_core.training.default`, and the two agree at C = 1.0 but for where they stop: scikit-learn's L-BFGS
-ends at its tolerance of 1e-4, before the optimum that Newton's method finds there. The penalised loss differs by less than one
-part in 10,000, weights by up to 0.13 (of up to 1.9), and win rates on held-out prompts by up to 0.006 and 0.001 in the mean. The
-fit stays here because it gives the shipped weights again, to 6e-8.
+Each form of prompt has heads of its own (docs/results.md says what else was tried):
+
+    choices         MMLU: statistics and tokens
+    many choices    MMLU-Pro: statistics and tokens
+    free            the open tasks and the questions of MMLU-Pro without their choices: statistics and embedding; a prompt
+                    counts as solved by the strong side if one of its models solves it, as typical strong models are stronger now
+    quantities      of these rows, those that are prose with numbers: for the weak side the length alone, beside a level for
+                    each task; for the strong side the level alone, as typical strong models now solve nearly all of them
 """
 
 import argparse
-import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import log_loss
-from sklearn.model_selection import GroupKFold
 
 from routellm_core import ThresholdTable
 from routellm_core.embedders.bundled import BundledEmbedder
@@ -40,9 +41,13 @@ from routellm_core.evaluation import (
     bootstrap_interval,
     call_performance_threshold,
 )
+from routellm_core.preferences.normalise import normalise_text
 from routellm_core.routers.base import PairRouter
-from routellm_core.routers.default import DefaultRouter, default_features
+from routellm_core.routers.default import DefaultRouter
 from routellm_core.routers.length import LengthRouter
+from routellm_core.routers.prompt_ngrams import inverse_frequencies
+from routellm_core.routers.prompt_reading import FORMS, read, stem
+from routellm_core.training.default import DefaultFeatures, FittedHeads, HeadParts, fit_heads
 
 Array = NDArray[np.float64]
 
@@ -84,105 +89,129 @@ ALLOWED_TASKS = {
     "openbook_qa": "Apache-2.0",
     "trivia_qa": "Apache-2.0",
 }
-REGULARISATION = (0.03, 0.1, 0.3, 1.0, 3.0)
+REGULARISATION = (0.3, 1.0, 3.0)
+ROWS_PER_TASK = 400
+"""A task of more rows than these counts as much as one of these many, so that no task drowns the others."""
+
+PARTS = {
+    "choices": HeadParts(embedding=False),
+    "many choices": HeadParts(embedding=False),
+    # Not those that a pasted paragraph moves, such as the length.
+    "free": HeadParts(
+        statistics=("formula", "log code characters", "log numbers", "asks how or why", "asks for a text"), tokens=False
+    ),
+    "quantities": HeadParts(statistics=("log length of the stem",), embedding=False, tokens=False),
+}
 
 
 def task_family(table: str, task: str) -> str:
     return "mmlu" if table == "routellm_mmlu" else task.split("/")[0]
 
 
-def normalised(prompt: str) -> str:
-    return re.sub(r"\W+", " ", prompt.lower()).strip()
-
-
 def load_outcomes(folder: Path) -> pd.DataFrame:
-    """Return prompt, split, table and the mean score of the strong and of the weak models, for allowed tasks."""
+    """Return prompt, task, split, table and the scores of both sides, for allowed tasks.
+
+    `strong` and `weak` are means over the models of a side, `best` is the highest score of a strong one.
+    """
     frames = []
     for name, table in TABLES.items():
         frame = pd.read_parquet(folder / f"{name}.parquet")
         frame = frame[[task_family(name, task) in ALLOWED_TASKS for task in frame["task"]]]
+        strong = frame[[f"score::{model}" for model in table.strong]]
         scores = pd.DataFrame(
             {
                 "prompt": frame["prompt"],
+                "task": frame["task"],
                 "split": frame["split"],
                 "table": name,
-                "strong": frame[[f"score::{model}" for model in table.strong]].mean(axis=1),
+                "strong": strong.mean(axis=1),
+                "best": strong.max(axis=1),
                 "weak": frame[[f"score::{model}" for model in table.weak]].mean(axis=1),
             }
         )
         frames.append(scores.dropna())
     rows = pd.concat(frames, ignore_index=True)
-    keys = rows["prompt"].map(normalised)
+    keys = rows["prompt"].map(normalise_text)
     held_out = set(keys[rows["split"] == "dev"])
     leaked = (rows["split"] == "train") & keys.isin(held_out)
     print(f"{len(rows)} rows; {int(leaked.sum())} training rows left out because a held-out prompt equals theirs")
     return rows.assign(key=keys)[~leaked].reset_index(drop=True)
 
 
-def fit_head(features: Array, target: Array, strength: float) -> LogisticRegression:
-    """Fit a logistic regression to scores in [0, 1]: each row counts as right and as wrong by its share."""
-    x = np.concatenate([features, features])
-    y = np.concatenate([np.ones(len(target)), np.zeros(len(target))])
-    weight = np.concatenate([target, 1 - target])
-    return LogisticRegression(C=strength, max_iter=2000).fit(x[weight > 0], y[weight > 0], weight[weight > 0])
+def open_questions(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of open tasks, and those of MMLU-Pro without their choices; the strong score is that of the best."""
+    found = rows[rows["table"] != "routellm_mmlu"].copy()
+    found["prompt"] = found["prompt"].map(stem)
+    return found.assign(strong=found["best"])
 
 
-def choose_strength(features: Array, rows: pd.DataFrame) -> float:
-    """Choose the regularisation by log loss in five folds that keep equal prompts together; training rows alone."""
-    losses = {}
-    for strength in REGULARISATION:
-        total = 0.0
-        for train, test in GroupKFold(5).split(features, groups=rows["key"]):
-            for side in ("strong", "weak"):
-                target = rows[side].to_numpy()
-                predicted = fit_head(features[train], target[train], strength).predict_proba(features[test])[:, 1]
-                truth = np.concatenate([np.ones(len(test)), np.zeros(len(test))])
-                weight = np.concatenate([target[test], 1 - target[test]])
-                total += float(log_loss(truth, np.concatenate([predicted, predicted]), sample_weight=weight))
-        losses[strength] = total / 10
-        print(f"  C = {strength}: log loss {losses[strength]:.4f}")
-    return min(losses, key=losses.__getitem__)
+def training_sets(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return what the heads of each form are trained on."""
+    free = open_questions(rows)
+    numbers = np.array([read(prompt).form == "quantities" for prompt in free["prompt"]])
+    return {
+        "choices": rows[rows["table"] == "routellm_mmlu"],
+        "many choices": rows[rows["table"] == "mmlupro_tiger"],
+        "free": free,
+        "quantities": free[numbers],
+    }
 
 
-def train(rows: pd.DataFrame) -> DefaultRouter:
-    embedder = BundledEmbedder()
+def fit_form(
+    form: str, rows: pd.DataFrame, frequencies: Array, *, strengths: Sequence[float] = REGULARISATION, seed: int = 0
+) -> FittedHeads:
+    """Fit the heads of a form to its rows."""
+    features = DefaultFeatures.of(rows["prompt"].tolist(), BundledEmbedder())
+    scores = rows[["weak", "strong"]].to_numpy()
+    tasks = rows["task"].map(lambda task: "mmlu_pro" if task.startswith("mmlu_pro") else task)
+    weight = np.minimum(1.0, ROWS_PER_TASK / tasks.map(tasks.value_counts()).to_numpy()) if form == "free" else None
+    levels = None
+    if form == "quantities":
+        levels = np.stack([rows["task"] == task for task in sorted(set(rows["task"]))], axis=1).astype(float)
+    found = fit_heads(
+        features,
+        frequencies,
+        scores,
+        rows["key"].tolist(),
+        strengths=strengths,
+        parts=PARTS[form],
+        levels=levels,
+        weight=weight,
+        seed=seed,
+    )
+    if form != "quantities":
+        return found
+    # The strong head keeps its level alone: what varies is what the weak model can do.
+    constant = found.heads.statistics * np.array([[1.0], [0.0]])
+    return replace(found, heads=replace(found.heads, statistics=constant))
+
+
+def train(rows: pd.DataFrame, seed: int = 0) -> DefaultRouter:
+    """Train the router on the rows of the split "train"."""
     training = rows[rows["split"] == "train"].reset_index(drop=True)
-    features = default_features(embedder, training["prompt"].tolist()).astype(np.float64)
-    # The length is brought to the scale of an embedding's coordinates while fitting, so that one penalty suits both.
-    scale = np.ones(features.shape[1])
-    scale[-1] = features[:, -1].std() * np.sqrt(embedder.dimension)
-    shift = np.zeros(features.shape[1])
-    shift[-1] = features[:, -1].mean()
-    scaled = (features - shift) / scale
-    # The tables differ in models and in difficulty. Each gets a level of its own while fitting, so that the weights do not
-    # learn to tell the tables apart; a prompt to be routed belongs to none and gets the mean level.
-    levels = 3.0 * np.stack([training["table"] == name for name in TABLES], axis=1)
-    columns = np.column_stack([scaled, levels])
-    strength = choose_strength(columns, training)
-    weights, intercepts = [], []
-    for side in ("weak", "strong"):
-        head = fit_head(columns, training[side].to_numpy(), strength)
-        coefficients, of_levels = np.split(head.coef_[0], [scaled.shape[1]])
-        weights.append(coefficients / scale)
-        level = float(head.intercept_[0] + of_levels @ levels.mean(axis=0))
-        intercepts.append(level - float(coefficients @ (shift / scale)))
+    sets = training_sets(training)
+    counts = DefaultFeatures.of(training["prompt"].tolist(), BundledEmbedder()).counts
+    frequencies = inverse_frequencies(counts)
+    fitted = {form: fit_form(form, part, frequencies, seed=seed) for form, part in sets.items()}
     strongs = sorted({model for table in TABLES.values() for model in table.strong})
     weaks = sorted({model for table in TABLES.values() for model in table.weak})
     return DefaultRouter(
-        np.array(weights),
-        np.array(intercepts),
-        embedder=embedder,
+        {form: found.heads for form, found in fitted.items()},
+        {form: form for form in FORMS},
+        frequencies,
+        embedder=BundledEmbedder(),
         reference_strong="typical strong model",
         reference_weak="typical weak model",
         provenance={
             "script": "scripts/train_default.py",
             "prompts": {name: int((training["table"] == name).sum()) for name in TABLES},
+            "prompts of each form": {form: len(part) for form, part in sets.items()},
             "strong models": ", ".join(strongs),
             "weak models": ", ".join(weaks),
             "tasks and their licences": ", ".join(f"{task} ({licence})" for task, licence in ALLOWED_TASKS.items()),
             "sources and their licences": ", ".join(f"{name} ({table.licence})" for name, table in TABLES.items()),
-            "not used": "no label of GSM8K or MT-Bench, no Chatbot Arena votes",
-            "inverse regularisation C": strength,
+            "not used": "no label of GSM8K or MT-Bench, no Chatbot Arena votes; nothing of the split dev",
+            "inverse regularisation C": {form: found.strength for form, found in fitted.items()},
         },
     )
 
@@ -252,7 +281,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     rows = load_outcomes(arguments.data)
-    router = train(rows)
+    router = train(rows, arguments.seed)
     metrics: dict[str, dict[str, str]] = {}
     for title, (prompts, weak, strong) in held_out_tables(arguments.data).items():
         found = figures(router, prompts, weak, strong)
@@ -262,6 +291,8 @@ def main() -> None:
         }
         print(title, {name: str(value) for name, value in found.items()}, {n: str(v) for n, v in baseline.items()})
     calibration, source = calibration_prompts(arguments.data, rows, arguments.seed)
+    # What is not read goes to the strong model where half or more of the calls do.
+    router.unread_win_rate = round(float(np.median(router.strong_win_rates(calibration))) + 1e-3, 3)
     router.thresholds = ThresholdTable.from_win_rates(router.strong_win_rates(calibration), source=source)
     checkpoint = router.to_checkpoint()
     with_metrics = replace(checkpoint, config=replace(checkpoint.config, metrics=metrics))

@@ -34,17 +34,32 @@ class BundledEmbedder:
 
         What lies beyond the first 3,072 characters of a text is not read.
         """
-        require_list(texts, what="texts")
-        table, pieces, longest = _model()
-        vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
+        return self.embed_tokens(bundled_tokens(texts))
+
+    def embed_tokens(self, tokens: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        """Embed n texts that `bundled_tokens` has split; shape (n, dimension), as `embed` returns them."""
+        table = _model()[0]
+        vectors = np.zeros((len(tokens), self.dimension), dtype=np.float32)
         # The rows are scaled to length 1, so a sum does for the mean; sums of 8-bit integers are exact, whatever the batch.
-        for row, text in zip(vectors, texts, strict=True):
-            if tokens := pieces.ids(encodable(text[:longest])):
-                row[:] = table.take(tokens, axis=0).sum(axis=0, dtype=np.int32)
-        return as_unit_rows(vectors, n=len(texts), dimension=self.dimension, embedder_id=self.id)
+        for row, ids in zip(vectors, tokens, strict=True):
+            if len(ids):
+                row[:] = table.take(ids, axis=0).sum(axis=0, dtype=np.int32)
+        return as_unit_rows(vectors, n=len(tokens), dimension=self.dimension, embedder_id=self.id)
 
     def __repr__(self) -> str:
         return f"BundledEmbedder({self.id!r})"
+
+
+def bundled_tokens(texts: Sequence[str]) -> list[Sequence[int]]:
+    """Return the ids of the tokens of n texts, unknown words left out; what `BundledEmbedder.embed` adds up."""
+    require_list(texts, what="texts")
+    _, pieces, longest = _model()
+    return [pieces.ids(encodable(text[:longest])) for text in texts]
+
+
+def vocabulary_size() -> int:
+    """Return how many tokens there are; ids are below it."""
+    return int(_model()[0].shape[0])
 
 
 @cache

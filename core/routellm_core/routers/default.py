@@ -1,6 +1,7 @@
-"""The default router: two correctness heads on the bundled embedding. No key, no network, no torch."""
+"""The default router: heads of correctness for each form of prompt. No key, no network, no torch."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Self
@@ -12,35 +13,81 @@ from routellm_core.calibration import ThresholdTable
 from routellm_core.checkpoints.folder import read_folder
 from routellm_core.checkpoints.format import Checkpoint, CheckpointConfig, EmbedderSpec
 from routellm_core.embedders.base import Embedder, as_matrix
+from routellm_core.embedders.bundled import BundledEmbedder, bundled_tokens
 from routellm_core.embedders.factory import matching_embedder
 from routellm_core.embedders.foreign import EmbedderLike, as_embedder
 from routellm_core.errors import CheckpointFormatError, ConfigurationError
 from routellm_core.routers.base import PairRouter, sigmoid
 from routellm_core.routers.pretrained import PretrainedRouter
+from routellm_core.routers.prompt_features import STATISTICS, prompt_statistics
+from routellm_core.routers.prompt_ngrams import ngram_width, ngrams_of_tokens, weighted
+from routellm_core.routers.prompt_reading import FORMS, Reading, read
+from routellm_core.texts import require_list
 
 ASSET = Path(__file__).parent.parent / "assets" / "default"
+
+Array = NDArray[np.float64]
+
+_CLIP = 4.0
+_PARTS = ("intercepts", "statistics", "center", "scale", "embedding", "tokens")
+
+
+@dataclass(frozen=True, eq=False)
+class CorrectnessHeads:
+    """Two logistic regressions, weak first: whether the weak and whether the strong model is right.
+
+    Attributes:
+        intercepts: Shape (2,).
+        statistics: Weights of the statistics of a prompt, shape (2, number of statistics).
+        center: What is taken off the statistics, shape (number of statistics,).
+        scale: What they are then divided by; they are cut at 4 of it on either side.
+        embedding: Weights of the embedding, shape (2, d); None does not read it.
+        tokens: Weights of the hashed tokens, shape (2, columns of `ngrams`); None does not read them.
+    """
+
+    intercepts: Array
+    statistics: Array
+    center: Array
+    scale: Array
+    embedding: Array | None = None
+    tokens: Array | None = None
+
+    def arrays(self) -> dict[str, Array]:
+        """Return what is there by its name."""
+        return {name: array for name in _PARTS if (array := getattr(self, name)) is not None}
+
+    def check(self, name: str, dimension: int) -> None:
+        """Raise ConfigurationError if a shape does not fit an embedder of a dimension."""
+        k = len(STATISTICS)
+        shapes = {"intercepts": (2,), "statistics": (2, k), "center": (k,), "scale": (k,)}
+        shapes |= {"embedding": (2, dimension), "tokens": (2, ngram_width())}
+        for part, array in self.arrays().items():
+            if array.shape != shapes[part]:
+                raise ConfigurationError(f"heads {name!r}: {part} has shape {array.shape}, expected {shapes[part]}")
 
 
 class DefaultRouter(PretrainedRouter, PairRouter):
     """Estimates for a typical strong and a typical weak model whether each would answer correctly.
 
-    Each head is a logistic regression on the prompt's embedding and the logarithm of its length. With a = P(strong is right) and
-    b = P(weak is right), taken as independent given the prompt, the strong win rate is
+    The form of a prompt (`prompt_reading.Reading`) says which heads read it. With a = P(strong is right) and b = P(weak is
+    right), taken as independent given the prompt, the strong win rate is
     ``a (1 - b) + 1/2 (a b + (1 - a)(1 - b)) = (1 + a - b) / 2``: a tie counts half.
 
     Args:
-        weights: The rows of the two heads, weak first; shape (2, dimension of the embedder + 1). The last column is for
-            the natural logarithm of 1 + the number of characters.
-        intercepts: Shape (2,), weak first.
+        heads: The heads by name.
+        forms: For each of `FORMS` the name of its heads.
+        frequencies: The weight of each hashed token, shape (columns of `ngrams`,); None if no heads read tokens.
         embedder: Embeds the prompts; an embedder, or an embedding object of LangChain or LlamaIndex.
-        reference_strong: What the strong head was trained on, in words.
-        reference_weak: What the weak head was trained on, in words.
+        unread_win_rate: The strong win rate of every prompt that is not English (see `out_of_domain`), in [0, 1]; None reads
+            all prompts alike.
+        reference_strong: What the strong heads were trained on, in words.
+        reference_weak: What the weak heads were trained on, in words.
         thresholds: Calibrated thresholds; None if there are none.
         provenance: What it was trained on, for the model card.
         metrics: How well it does, for the model card.
 
     Raises:
-        ConfigurationError: If the shapes do not fit the embedder.
+        ConfigurationError: If the shapes do not fit the embedder, or a form has no heads.
 
     Example:
         >>> router = DefaultRouter.by_name()
@@ -52,10 +99,12 @@ class DefaultRouter(PretrainedRouter, PairRouter):
 
     def __init__(
         self,
-        weights: ArrayLike,
-        intercepts: ArrayLike,
+        heads: Mapping[str, CorrectnessHeads],
+        forms: Mapping[str, str],
+        frequencies: ArrayLike | None = None,
         *,
         embedder: EmbedderLike,
+        unread_win_rate: float | None = None,
         reference_strong: str = "strong",
         reference_weak: str = "weak",
         thresholds: ThresholdTable | None = None,
@@ -63,27 +112,68 @@ class DefaultRouter(PretrainedRouter, PairRouter):
         metrics: dict[str, Any] | None = None,
     ) -> None:
         self.embedder = as_embedder(embedder)
-        self._weights = np.asarray(weights, dtype=np.float32)
-        self._intercepts = np.asarray(intercepts, dtype=np.float32)
-        expected = (2, self.embedder.dimension + 1)
-        if self._weights.shape != expected or self._intercepts.shape != (2,):
-            raise ConfigurationError(
-                f"with an embedder of {self.embedder.dimension} dimensions, weights and intercepts have shapes {expected} and "
-                f"(2,), not {self._weights.shape} and {self._intercepts.shape}"
-            )
+        self._forms = {form: forms.get(form, "") for form in FORMS}
+        if without := [form for form, name in self._forms.items() if name not in heads]:
+            raise ConfigurationError(f"forms without heads: {', '.join(without)}; there are heads {', '.join(heads)}")
+        for name, those in heads.items():
+            those.check(name, self.embedder.dimension)
+        self._heads = dict(heads)
+        self._frequencies = None if frequencies is None else np.asarray(frequencies, dtype=np.float64)
+        if self._frequencies is None and any(those.tokens is not None for those in heads.values()):
+            raise ConfigurationError("heads that read tokens need their frequencies")
+        if unread_win_rate is not None and not 0 <= unread_win_rate <= 1:
+            raise ConfigurationError(f"unread_win_rate must be in [0, 1], not {unread_win_rate!r}")
+        self.unread_win_rate = unread_win_rate
         self.reference_strong = reference_strong
         self.reference_weak = reference_weak
         self.thresholds = thresholds
         self._provenance = dict(provenance or {})
         self._metrics = dict(metrics or {})
 
-    def strong_win_rates(self, prompts: Sequence[str]) -> NDArray[np.float64]:
-        """Embed the prompts and return their strong win rates, shape (n,)."""
-        features = default_features(self.embedder, prompts).astype(np.float64)
-        # Not a matrix product, which may round differently for another number of rows: a batch equals its single rows.
-        logits = np.einsum("nf,hf->nh", features, self._weights.astype(np.float64)) + self._intercepts
-        weak_right, strong_right = sigmoid(logits).T
-        return np.asarray((1.0 + strong_right - weak_right) / 2.0)
+    def strong_win_rates(self, prompts: Sequence[str]) -> Array:
+        """Return the strong win rates of n prompts, shape (n,)."""
+        readings = [read(prompt) for prompt in require_list(prompts, what="prompts")]
+        weak_right, strong_right = sigmoid(self._logits(readings)).T
+        rates = np.asarray((1.0 + strong_right - weak_right) / 2.0)
+        if self.unread_win_rate is not None:
+            rates[[not reading.english for reading in readings]] = self.unread_win_rate
+        return rates
+
+    def out_of_domain(self, prompts: Sequence[str]) -> NDArray[np.bool_]:
+        """Say of n prompts which are not read, shape (n,): those in another language than English.
+
+        All of them get `unread_win_rate`. None are, if that is None: a router that was trained on prompts of one's own.
+        """
+        if self.unread_win_rate is None:
+            return np.zeros(len(prompts), np.bool_)
+        return np.fromiter((not read(prompt).english for prompt in prompts), np.bool_, len(prompts))
+
+    def _logits(self, readings: Sequence[Reading]) -> Array:
+        """Return the logits of the two heads of each prompt's form, shape (n, 2)."""
+        rows_of: dict[str, list[int]] = {}
+        for i, reading in enumerate(readings):
+            rows_of.setdefault(self._forms[reading.form], []).append(i)
+        logits = np.zeros((len(readings), 2))
+        for name, rows in rows_of.items():
+            those, part = self._heads[name], [readings[i] for i in rows]
+            texts = [reading.text for reading in part]
+            scaled = scaled_statistics(prompt_statistics(part), those.center, those.scale)
+            # Not a matrix product, which may round differently for another number of rows: a batch equals its single rows.
+            found = np.einsum("nf,hf->nh", scaled, those.statistics) + those.intercepts
+            bundled = isinstance(self.embedder, BundledEmbedder) and those.embedding is not None
+            tokens = bundled_tokens(texts) if bundled or those.tokens is not None else []
+            if those.embedding is not None:
+                found += np.einsum("nf,hf->nh", self._embed(texts, tokens), those.embedding)
+            if those.tokens is not None and self._frequencies is not None:
+                counted = weighted(ngrams_of_tokens(tokens), self._frequencies)
+                found += np.stack([counted.times(head) for head in those.tokens], axis=1)
+            logits[rows] = found
+        return logits
+
+    def _embed(self, texts: Sequence[str], tokens: Sequence[Sequence[int]]) -> Array:
+        if isinstance(self.embedder, BundledEmbedder):
+            return self.embedder.embed_tokens(tokens).astype(np.float64)
+        return default_vectors(self.embedder, texts)
 
     @property
     def provenance(self) -> Mapping[str, Any]:
@@ -91,7 +181,14 @@ class DefaultRouter(PretrainedRouter, PairRouter):
         return dict(self._provenance)
 
     def to_checkpoint(self) -> Checkpoint:
-        """Return the two heads as a checkpoint."""
+        """Return the heads as a checkpoint; the weights of tokens are rounded to 16 bits, all others to 32."""
+        arrays: dict[str, NDArray[Any]] = {
+            f"{name}.{part}": array.astype(np.float16 if part == "tokens" else np.float32)
+            for name, those in self._heads.items()
+            for part, array in those.arrays().items()
+        }
+        if self._frequencies is not None:
+            arrays["frequencies"] = self._frequencies.astype(np.float32)
         return Checkpoint(
             config=CheckpointConfig(
                 router=self.name,
@@ -99,11 +196,12 @@ class DefaultRouter(PretrainedRouter, PairRouter):
                 reference_strong=self.reference_strong,
                 reference_weak=self.reference_weak,
                 embedder=EmbedderSpec(id=self.embedder.id, dimension=self.embedder.dimension),
+                parameters={"forms": self._forms, "unread_win_rate": self.unread_win_rate},
                 thresholds=self.thresholds,
                 provenance=self._provenance,
                 metrics=self._metrics,
             ),
-            arrays={"weights": self._weights, "intercepts": self._intercepts},
+            arrays=arrays,
         )
 
     @classmethod
@@ -113,10 +211,28 @@ class DefaultRouter(PretrainedRouter, PairRouter):
         spec = config.embedder
         if spec is None or config.reference_strong is None or config.reference_weak is None:
             raise CheckpointFormatError(f"{origin}: a default checkpoint names its embedder and its reference pair")
+        forms, unread = config.parameters.get("forms"), config.parameters.get("unread_win_rate")
+        if forms is None and "weights" in checkpoint.arrays:
+            raise CheckpointFormatError(
+                f"{origin}: this default router was trained by routellm-plugins before 0.1.0, which read one form of prompt; "
+                "train it again: routellm train --router default"
+            )
+        if not isinstance(forms, dict) or not all(isinstance(forms.get(form), str) for form in FORMS):
+            raise CheckpointFormatError(
+                f"{origin}: config.json: 'parameters' must name the heads of {', '.join(FORMS)}"
+            )
+        if unread is not None and not (isinstance(unread, int | float) and 0 <= unread <= 1):
+            raise CheckpointFormatError(
+                f"{origin}: config.json: 'unread_win_rate' must be in [0, 1] or null, not {unread!r}"
+            )
+        heads = {name: _read_heads(checkpoint, name, spec.dimension) for name in sorted(set(forms.values()))}
+        reads_tokens = any(those.tokens is not None for those in heads.values())
         return cls(
-            checkpoint.array("weights", (2, spec.dimension + 1)),
-            checkpoint.array("intercepts", (2,)),
+            heads,
+            forms,
+            checkpoint.array("frequencies", (ngram_width(),)) if reads_tokens else None,
             embedder=matching_embedder(embedder, id=spec.id, dimension=spec.dimension, origin=origin),
+            unread_win_rate=None if unread is None else float(unread),
             reference_strong=config.reference_strong,
             reference_weak=config.reference_weak,
             thresholds=config.thresholds,
@@ -134,13 +250,34 @@ class DefaultRouter(PretrainedRouter, PairRouter):
         return cls.from_checkpoint(_shipped(), **options)
 
 
+def scaled_statistics(statistics: Array, center: Array, scale: Array) -> Array:
+    """Return statistics of n prompts, centered, scaled and cut, shape (n, number of statistics)."""
+    return np.asarray(np.clip((statistics - center) / scale, -_CLIP, _CLIP))
+
+
+def default_vectors(embedder: Embedder, texts: Sequence[str]) -> Array:
+    """Embed n texts in float64, shape (n, d)."""
+    vectors = as_matrix(embedder.embed(texts), n=len(texts), dimension=embedder.dimension, embedder_id=embedder.id)
+    return vectors.astype(np.float64)
+
+
+def _read_heads(checkpoint: Checkpoint, name: str, dimension: int) -> CorrectnessHeads:
+    k = len(STATISTICS)
+
+    def optional(part: str, columns: int) -> Array | None:
+        key = f"{name}.{part}"
+        return checkpoint.array(key, (2, columns)) if key in checkpoint.arrays else None
+
+    return CorrectnessHeads(
+        intercepts=checkpoint.array(f"{name}.intercepts", (2,)),
+        statistics=checkpoint.array(f"{name}.statistics", (2, k)),
+        center=checkpoint.array(f"{name}.center", (k,)),
+        scale=checkpoint.array(f"{name}.scale", (k,)),
+        embedding=optional("embedding", dimension),
+        tokens=optional("tokens", ngram_width()),
+    )
+
+
 @cache
 def _shipped() -> Checkpoint:
     return read_folder(ASSET, origin="the default router")
-
-
-def default_features(embedder: Embedder, prompts: Sequence[str]) -> NDArray[np.float32]:
-    """Return what the heads see of n prompts: embedding and log length, shape (n, dimension + 1)."""
-    lengths = np.fromiter((len(prompt) for prompt in prompts), dtype=np.float32, count=len(prompts))
-    vectors = as_matrix(embedder.embed(prompts), n=len(prompts), dimension=embedder.dimension, embedder_id=embedder.id)
-    return np.column_stack([vectors, np.log1p(lengths)])

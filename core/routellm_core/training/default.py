@@ -1,4 +1,4 @@
-"""Train the default router: two logistic regressions on an embedding and the prompt's length, by Newton's method."""
+"""Train the default router: for each form of prompt two logistic regressions on statistics, embedding and tokens."""
 
 import time
 from collections.abc import Sequence
@@ -7,14 +7,19 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from routellm_core.embedders.base import Embedder
 from routellm_core.embedders.foreign import EmbedderLike, as_embedder
 from routellm_core.errors import ConfigurationError
 from routellm_core.preferences.battles import PreferenceDataset
 from routellm_core.preferences.normalise import normalise_text
 from routellm_core.preferences.outcomes import OutcomeTable
 from routellm_core.routers.base import sigmoid
-from routellm_core.routers.default import DefaultRouter, default_features
+from routellm_core.routers.default import CorrectnessHeads, DefaultRouter, default_vectors, scaled_statistics
+from routellm_core.routers.prompt_features import STATISTICS, prompt_statistics
+from routellm_core.routers.prompt_ngrams import SparseRows, inverse_frequencies, ngrams, weighted
+from routellm_core.routers.prompt_reading import FORMS, read
 from routellm_core.training.held_out import HeldOut, finish, pair_outcomes, reference_pair
+from routellm_core.training.logistic import Design, fit_logistic
 from routellm_core.training.measures import log_loss
 from routellm_core.training.report import LossPoint, TrainingReport
 
@@ -23,9 +28,15 @@ Array = NDArray[np.float64]
 JOIN = " and "
 """Between the names of several models that are learned as one."""
 
+STATISTICS_SCALE = 0.2
+"""How far a standard deviation of a statistic is spread, beside token vectors of length 1, while fitting."""
+
+EMBEDDING_SCALE = 0.7
+"""The same for an embedding of length 1."""
+
 _FOLDS = 5
-_ITERATIONS = 100
-_TOLERANCE = 1e-10
+_ALL = "all"
+_LEAST_SPREAD = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,13 +49,16 @@ class DefaultConfig:
             `reference_pair` does for battles. Of a table with more models than two, say which.
         weak: The weak ones.
         validation_fraction: The share of the distinct prompts that is held out, in (0, 1).
+        min_prompts: How many training prompts of a form there must be for heads of its own; prompts of other forms are read
+            by heads that all prompts are trained on.
         seed: Of the split and the folds.
     """
 
-    strengths: Sequence[float] = (0.03, 0.1, 0.3, 1.0, 3.0)
+    strengths: Sequence[float] = (0.3, 1.0, 3.0, 10.0)
     strong: Sequence[str] | None = None
     weak: Sequence[str] | None = None
     validation_fraction: float = 0.1
+    min_prompts: int = 1000
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -83,19 +97,19 @@ def train_default(
         training, held_out = split_outcomes(rows, fraction=config.validation_fraction, seed=config.seed)
     else:
         training, held_out = rows, pair_scores(validation, strong, weak)
-    features = default_features(chosen, training.prompts).astype(np.float64)
-    keys = [normalise_text(prompt) for prompt in training.prompts]
-    heads = fit_heads(features, training.scores[:, ::-1], keys, strengths=config.strengths, seed=config.seed)
+    fitted, forms, frequencies = _fit_forms(training, chosen, config)
     router = DefaultRouter(
-        heads.weights,
-        heads.intercepts,
+        {name: part.heads for name, part in fitted.items()},
+        forms,
+        frequencies,
         embedder=chosen,
         reference_strong=JOIN.join(strong),
         reference_weak=JOIN.join(weak),
     )
+    losses = fitted[_ALL].losses
     win_rates = router.strong_win_rates(held_out.prompts)
     outcome = _shares(held_out)
-    history = [LossPoint(step=i, epoch=0, training=None, validation=loss) for i, loss in enumerate(heads.losses)]
+    history = [LossPoint(step=i, epoch=0, training=None, validation=loss) for i, loss in enumerate(losses)]
     _, prompt_index = np.unique(np.array(held_out.prompts, dtype=object), return_inverse=True)
     return finish(
         router,
@@ -109,12 +123,36 @@ def train_default(
         rates=win_rates,
         strong_win_rates=dict(zip(held_out.prompts, win_rates.tolist(), strict=True)),
         counts={"training prompts": len(training), "validation prompts": len(held_out)},
-        config=asdict(config) | {"strength": heads.strength},
+        config=asdict(config) | {"strength": {name: part.strength for name, part in fitted.items()}},
         seed=config.seed,
         history=history,
-        best_step=int(np.argmin(heads.losses)),
+        best_step=int(np.argmin(losses)),
         seconds=time.perf_counter() - begun,
     )
+
+
+def _fit_forms(
+    training: OutcomeTable, embedder: Embedder, config: DefaultConfig
+) -> "tuple[dict[str, FittedHeads], dict[str, str], Array]":
+    """Fit heads on all prompts, and on the prompts of each form that has enough of them."""
+    features = DefaultFeatures.of(training.prompts, embedder)
+    frequencies = inverse_frequencies(features.counts)
+    keys = np.array([normalise_text(prompt) for prompt in training.prompts], dtype=object)
+    scores = training.scores[:, ::-1]
+    of = {form: features.form == form for form in FORMS}
+    own = [form for form in FORMS if config.min_prompts <= int(of[form].sum()) < len(scores)]
+    fitted = {
+        name: fit_heads(
+            features.rows(rows),
+            frequencies,
+            scores[rows],
+            list(keys[rows]),
+            strengths=config.strengths,
+            seed=config.seed,
+        )
+        for name, rows in {_ALL: np.ones(len(scores), np.bool_), **{form: of[form] for form in own}}.items()
+    }
+    return fitted, {form: form if form in own else _ALL for form in FORMS}, frequencies
 
 
 def _sides(data: OutcomeTable | PreferenceDataset, config: DefaultConfig) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -199,103 +237,144 @@ def _folds(keys: Sequence[str], n_folds: int, seed: int) -> NDArray[np.int64]:
 
 
 @dataclass(frozen=True, eq=False)
-class Heads:
-    """Two logistic regressions.
+class DefaultFeatures:
+    """What the heads of the default router may read of n prompts.
 
     Attributes:
-        weights: Shape (2, f).
-        intercepts: Shape (2,).
+        form: The form of each, shape (n,).
+        statistics: Shape (n, number of statistics).
+        embedding: Shape (n, d).
+        counts: Their hashed tokens, not yet weighted.
+    """
+
+    form: NDArray[np.str_]
+    statistics: Array
+    embedding: Array
+    counts: SparseRows
+
+    @classmethod
+    def of(cls, prompts: Sequence[str], embedder: Embedder) -> "DefaultFeatures":
+        """Read n prompts."""
+        readings = [read(prompt) for prompt in prompts]
+        texts = [reading.text for reading in readings]
+        forms = np.array([reading.form for reading in readings], dtype=np.str_)
+        return cls(forms, prompt_statistics(readings), default_vectors(embedder, texts), ngrams(texts))
+
+    def rows(self, kept: NDArray[np.bool_]) -> "DefaultFeatures":
+        """Return the prompts that are kept."""
+        return DefaultFeatures(self.form[kept], self.statistics[kept], self.embedding[kept], self.counts.rows(kept))
+
+
+@dataclass(frozen=True)
+class HeadParts:
+    """What heads read.
+
+    Attributes:
+        statistics: The names of those that are read; None reads all.
+        embedding: Whether they read the embedding.
+        tokens: Whether they read the hashed tokens.
+    """
+
+    statistics: Sequence[str] | None = None
+    embedding: bool = True
+    tokens: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class FittedHeads:
+    """Heads, and how they were chosen.
+
+    Attributes:
+        heads: The heads.
         strength: The inverse regularisation that was chosen.
         losses: The cross-validated log loss of each that was tried.
     """
 
-    weights: Array
-    intercepts: Array
+    heads: CorrectnessHeads
     strength: float
     losses: tuple[float, ...]
 
 
 def fit_heads(
-    features: Array,
+    features: DefaultFeatures,
+    frequencies: Array,
     scores: Array,
     keys: Sequence[str],
     *,
     strengths: Sequence[float],
+    parts: HeadParts | None = None,
     levels: Array | None = None,
+    weight: Array | None = None,
     seed: int = 0,
-) -> Heads:
-    """Fit the two heads of the default router.
+) -> FittedHeads:
+    """Fit the two heads of one form of prompts.
 
     Args:
-        features: What `default_features` returned, shape (n, f).
-        scores: What is learned, in [0, 1], shape (n, 2).
+        features: What is read of n prompts.
+        frequencies: The weights of the hashed tokens; see `inverse_frequencies`.
+        scores: What is learned, weak first, in [0, 1], shape (n, 2).
         keys: One for each row; rows with equal keys are always in the same fold.
-        strengths: Inverse regularisations, of which the one with the lowest log loss in five folds is taken.
+        strengths: Inverse regularisations, of which the one with the lowest log loss in five folds is taken; one alone is
+            taken as it is.
+        parts: What they read; None reads all.
         levels: Further columns that are fitted and then replaced by their mean, shape (n, l), such as the source of each row;
             None for none.
+        weight: Of each row, shape (n,); None weighs all alike.
         seed: Of the folds.
     """
-    dimension = features.shape[1] - 1
-    # The length is brought to the scale of an embedding's coordinates while fitting, so that one penalty suits both.
-    scale, shift = np.ones(features.shape[1]), np.zeros(features.shape[1])
-    spread = float(features[:, -1].std())
-    scale[-1] = (spread if spread > 0 else 1.0) * np.sqrt(dimension)
-    shift[-1] = features[:, -1].mean()
-    columns = (features - shift) / scale
-    extra = np.zeros((len(features), 0)) if levels is None else levels
-    columns = np.column_stack([columns, extra])
+    parts = parts or HeadParts()
+    extra = np.zeros((len(scores), 0)) if levels is None else levels
+    center = features.statistics.mean(axis=0)
+    spread = features.statistics.std(axis=0)
+    # A statistic that hardly varies here says nothing here.
+    says = spread > _LEAST_SPREAD
+    scale = np.where(says, spread, 1.0)
+    used = says & [parts.statistics is None or name in parts.statistics for name in STATISTICS]
+    statistics = STATISTICS_SCALE * scaled_statistics(features.statistics, center, scale) * used
+    columns = [statistics, EMBEDDING_SCALE * features.embedding] if parts.embedding else [statistics]
+    design = Design(
+        np.column_stack([*columns, extra]), weighted(features.counts, frequencies) if parts.tokens else None
+    )
+    losses = _losses(design, scores, keys, strengths, weight, seed) if len(strengths) > 1 else (float("nan"),)
+    best = strengths[int(np.argmin(losses))] if len(strengths) > 1 else strengths[0]
+    fitted = [fit_logistic(design, scores[:, side], best, weight) for side in range(2)]
+    weights = np.stack([theta for theta, _ in fitted])
+    n_statistics, dimension = len(STATISTICS), features.embedding.shape[1] if parts.embedding else 0
+    of_statistics, of_embedding, of_levels, of_tokens = np.split(
+        weights, np.cumsum([n_statistics, dimension, extra.shape[1]]), axis=1
+    )
+    intercepts = np.array([intercept for _, intercept in fitted]) + of_levels @ extra.mean(axis=0)
+    heads = CorrectnessHeads(
+        intercepts=intercepts,
+        statistics=of_statistics * STATISTICS_SCALE,
+        center=center,
+        scale=scale,
+        embedding=of_embedding * EMBEDDING_SCALE if parts.embedding else None,
+        tokens=of_tokens if parts.tokens else None,
+    )
+    return FittedHeads(heads, float(best), tuple(losses))
+
+
+def _losses(
+    design: Design,
+    scores: Array,
+    keys: Sequence[str],
+    strengths: Sequence[float],
+    weight: Array | None,
+    seed: int,
+) -> tuple[float, ...]:
+    """Return the mean log loss of both heads in five folds, for each strength."""
     fold = _folds(keys, _FOLDS, seed)
     losses = []
     for strength in strengths:
-        parts = []
-        for side in range(scores.shape[1]):
-            predicted = np.empty(len(columns))
-            for k in np.unique(fold):
-                test = fold == k
-                weights, intercept = fit_logistic(columns[~test], scores[~test, side], strength)
-                predicted[test] = sigmoid(columns[test] @ weights + intercept)
-            parts.append(log_loss(scores[:, side], predicted))
-        losses.append(float(np.mean(parts)))
-    best = strengths[int(np.argmin(losses))]
-    fitted = [fit_logistic(columns, scores[:, side], best) for side in range(scores.shape[1])]
-    rows, intercepts = [], []
-    for weights, intercept in fitted:
-        own, of_levels = np.split(weights, [features.shape[1]])
-        rows.append(own / scale)
-        intercepts.append(float(intercept + of_levels @ extra.mean(axis=0) - own @ (shift / scale)))
-    return Heads(np.array(rows), np.array(intercepts), float(best), tuple(losses))
-
-
-def fit_logistic(features: Array, target: Array, strength: float) -> tuple[Array, float]:
-    """Fit a logistic regression to targets in [0, 1] by Newton's method.
-
-    Args:
-        features: Shape (n, f).
-        target: Shape (n,).
-        strength: Inverse regularisation: half the squared norm of the weights is divided by it; the intercept is free.
-
-    Returns:
-        The weights, shape (f,), and the intercept.
-    """
-    columns = np.column_stack([features, np.ones(len(features))])
-    penalty = np.full(columns.shape[1], 1.0 / strength)
-    penalty[-1] = 1e-9  # finite where all targets are 1
-    theta = np.zeros(columns.shape[1])
-    loss = np.inf
-    for _ in range(_ITERATIONS):
-        rate = sigmoid(columns @ theta)
-        gradient = columns.T @ (rate - target) + penalty * theta
-        curvature = (columns * (rate * (1.0 - rate))[:, None]).T @ columns
-        curvature[np.diag_indices_from(curvature)] += penalty
-        step = np.linalg.solve(curvature, gradient)
-        for _ in range(_ITERATIONS):  # a full step from far away can overshoot
-            moved = theta - step
-            logits = columns @ moved
-            after = float((np.logaddexp(0.0, logits) - target * logits).sum() + 0.5 * (penalty * moved**2).sum())
-            if after <= loss + 1e-12 * (1.0 + abs(loss)):
-                break
-            step = step / 2.0
-        theta, loss = moved, after
-        if np.abs(step).max() <= _TOLERANCE * (1.0 + np.abs(theta).max()):
-            break
-    return theta[:-1], float(theta[-1])
+        predicted = np.empty_like(scores)
+        for k in np.unique(fold):
+            train, test = fold != k, fold == k
+            part, rest = design.rows(train), design.rows(test)
+            for side in range(2):
+                theta, intercept = fit_logistic(
+                    part, scores[train, side], strength, None if weight is None else weight[train]
+                )
+                predicted[test, side] = sigmoid(rest.times(theta) + intercept)
+        losses.append(float(np.mean([log_loss(scores[:, side], predicted[:, side]) for side in range(2)])))
+    return tuple(losses)

@@ -1,0 +1,96 @@
+"""Tokens and pairs of neighbouring tokens of prompts, hashed into the columns of a sparse matrix."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routellm_core.embedders.bundled import bundled_tokens, vocabulary_size
+
+Array = NDArray[np.float64]
+
+BIGRAMS = 1 << 16
+"""Into how many columns pairs of neighbouring tokens are hashed."""
+
+
+@dataclass(frozen=True)
+class SparseRows:
+    """A matrix of n rows that are mostly 0, in compressed rows.
+
+    Attributes:
+        indptr: Where each row begins, and the end; shape (n + 1,).
+        columns: Shape (z,).
+        values: Shape (z,).
+        width: The number of columns.
+    """
+
+    indptr: NDArray[np.int64]
+    columns: NDArray[np.int64]
+    values: Array
+    width: int
+
+    def __len__(self) -> int:
+        return len(self.indptr) - 1
+
+    def times(self, vector: Array) -> Array:
+        """Return the product with a vector, shape (n,)."""
+        return np.bincount(self._rows(), self.values * vector[self.columns], len(self))
+
+    def transposed_times(self, vector: Array) -> Array:
+        """Return the product of the transposed with a vector of shape (n,), shape (width,)."""
+        return np.bincount(self.columns, self.values * vector[self._rows()], self.width)
+
+    def rows(self, kept: NDArray[np.bool_]) -> "SparseRows":
+        """Return the rows that are kept."""
+        of = np.repeat(kept, np.diff(self.indptr))
+        indptr = np.concatenate([[0], np.cumsum(np.diff(self.indptr)[kept])])
+        return SparseRows(indptr, self.columns[of], self.values[of], self.width)
+
+    def _rows(self) -> NDArray[np.int64]:
+        return np.repeat(np.arange(len(self)), np.diff(self.indptr))
+
+
+def ngram_width() -> int:
+    """Return the number of columns of `ngrams`: one for each token, and those of the pairs."""
+    return vocabulary_size() + BIGRAMS
+
+
+def ngrams(prompts: Sequence[str]) -> SparseRows:
+    """Return 1 + the logarithm of how often each token and each pair of neighbours is in n prompts."""
+    return ngrams_of_tokens(bundled_tokens(prompts))
+
+
+def ngrams_of_tokens(tokenized: Sequence[Sequence[int]]) -> SparseRows:
+    """Return `ngrams` of n prompts that `bundled_tokens` has split."""
+    first_of_pairs = vocabulary_size()
+    columns, values, indptr = [], [], [0]
+    for tokens in tokenized:
+        ids = np.asarray(tokens, dtype=np.int64)
+        # Any fixed mixing does; what is stored depends on this one.
+        pairs = (ids[:-1] * 1_000_003 + ids[1:] * 7_919 + 12_345) % 2_147_483_647 % BIGRAMS
+        found, counts = np.unique(np.concatenate([ids, pairs + first_of_pairs]), return_counts=True)
+        columns.append(found)
+        values.append(1.0 + np.log(counts))
+        indptr.append(indptr[-1] + len(found))
+    empty = np.zeros(0)
+    return SparseRows(
+        np.array(indptr, dtype=np.int64),
+        np.concatenate([empty.astype(np.int64), *columns]),
+        np.concatenate([empty, *values]),
+        first_of_pairs + BIGRAMS,
+    )
+
+
+def inverse_frequencies(rows: SparseRows) -> Array:
+    """Return log((1 + n) / (1 + rows with it)) + 1 for each column, 0 where it is in fewer than two rows; shape (width,)."""
+    having = np.bincount(rows.columns, minlength=rows.width)
+    return np.where(having >= 2, np.log((1.0 + len(rows)) / (1.0 + having)) + 1.0, 0.0)
+
+
+def weighted(rows: SparseRows, frequencies: Array) -> SparseRows:
+    """Multiply the columns by their weights and bring the rows to length 1; a row without any known column stays 0."""
+    values = rows.values * frequencies[rows.columns]
+    of = rows._rows()
+    lengths = np.sqrt(np.bincount(of, values**2, len(rows)))
+    return SparseRows(rows.indptr, rows.columns, values / np.where(lengths > 0, lengths, 1.0)[of], rows.width)

@@ -1,0 +1,143 @@
+"""What the default router reads of a prompt: its form, and the part that is the question rather than padding."""
+
+import re
+from dataclasses import dataclass
+
+FORMS = ("choices", "many choices", "quantities", "free")
+"""The forms of a prompt; see `Reading`."""
+
+HEAD, TAIL = 500, 700
+"""Of a prompt that is longer than both together, this many characters at its beginning and at its end are read."""
+
+_FEW_CHOICES = 5
+_WORDS_PER_NUMBER = 25
+_FOREIGN_LETTERS = 0.25
+
+WORD = re.compile(r"[^\W\d_]+")
+NUMBER = re.compile(r"[0-9]+(?:[.,][0-9]+)*")
+_CHOICE = re.compile(r"^[ \t]*\(?[A-J][.):]\s", re.MULTILINE)
+_FORMULA = re.compile(r"[\\^{}=<>\[\]|]")
+_SENTENCE = re.compile(r"[^.!?\n]*(?:[.!?](?!\s)[^.!?\n]*)*(?:[.!?]+|\n|$)")
+_COURTESY = (
+    r"(?:hi|hello|hey|dear|good (?:morning|day|evening)|i hope (?:you|this)|thanks|thank you|many thanks|kind regards|"
+    r"best regards|please (?:answer|respond|reply|be|keep)|answer (?:briefly|concisely|shortly)|be (?:brief|concise)|"
+    r"let'?s think|think step)\b[^.!?,\n]{0,80}[.!?,\n]+\s*"
+)
+_BEFORE = re.compile(rf"\s*(?:{_COURTESY})+", re.IGNORECASE)
+_AFTER = re.compile(rf"(?<=[.!?:\n])\s*(?:{_COURTESY})+$", re.IGNORECASE)
+_LONGEST_COURTESY = 200
+
+_NUMBER_WORDS = frozenset(
+    """
+    two three four five six seven eight nine ten eleven twelve twenty thirty forty fifty hundred thousand million half
+    twice double triple third quarter dozen
+    """.split()
+)
+_QUANTITY = frozenset(
+    """
+    many much calculate compute determine find total average mean percent percentage probability number sum rate ratio
+    cost price amount value long far fast old tall heavy
+    """.split()
+)
+_FOREIGN = frozenset(
+    """
+    der das und ist nicht ein eine einen mit auf für von zu wie warum welche wenn sich dem sind wird kann el los las una
+    que por para con como cuál qué del más les des du et est pour dans qui une sur che sono della não het een voor niet
+    """.split()
+)
+_ENGLISH = frozenset(
+    """
+    the a an of to in is are was and or for with on that this it as be by from at what which how why who when where does
+    do did can you your i my me not if write give make find explain describe list
+    """.split()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A prompt as the default router reads it.
+
+    Attributes:
+        form: "choices": two to five lines begin with a letter from A to J as a choice does; "many choices": more lines do;
+            "quantities": prose that asks for a quantity, with two or more numbers in digits or in words, one for every 25
+            words or more, and no formula; "free": all else.
+        text: The part that is read. Courtesies at either end are left out. Of choices: the paragraph that leads to them, and
+            them; of quantities: from the first to the last sentence that has a number or asks.
+        question: `text` without choices.
+        words: The words of `text` in lower case.
+        length: The number of characters of `text`, and of those between `HEAD` and `TAIL`.
+        n_choices: How many choices there are.
+        english: Whether it is taken for English: few letters of other scripts, and not more function words of other
+            languages than of English.
+    """
+
+    form: str
+    text: str
+    question: str
+    words: tuple[str, ...]
+    length: int
+    n_choices: int
+    english: bool
+
+
+def read(prompt: str) -> Reading:
+    """Read a prompt."""
+    unread = max(len(prompt) - HEAD - TAIL, 0)
+    text = _without_courtesies(prompt if not unread else f"{prompt[:HEAD]}\n{prompt[-TAIL:]}")
+    starts = [match.start() for match in _CHOICE.finditer(text)]
+    if len(starts) > 1:
+        end = text.find("\n", starts[-1])
+        begin = text.rfind("\n\n", 0, starts[0])
+        begin = begin + 2 if text[begin + 2 : starts[0]].strip() and begin >= 0 else 0
+        text = text[begin : end if end >= 0 else len(text)]
+        question = text[: starts[0] - begin].strip()
+        form = "choices" if len(starts) <= _FEW_CHOICES else "many choices"
+        words = WORD.findall(text.lower())
+    else:
+        form, words = "free", WORD.findall(text.lower())
+        distinct = set(words)
+        if _numbers(text, words) > 1 and not distinct.isdisjoint(_QUANTITY) and _FORMULA.search(text) is None:
+            window = _from_first_to_last_number(text)
+            inside = words if len(window) == len(text) else WORD.findall(window.lower())
+            numbers = _numbers(window, inside)
+            if numbers > 1 and 2 * numbers < len(inside) <= _WORDS_PER_NUMBER * numbers:
+                form, text, words = "quantities", window, inside
+        question = text
+    return Reading(form, text, question, tuple(words), len(text) + unread, len(starts), _is_english(words))
+
+
+def stem(prompt: str) -> str:
+    """Return a multiple-choice question without its choices, any other prompt as it is."""
+    starts = [match.start() for match in _CHOICE.finditer(prompt)]
+    return prompt[: starts[0]].strip() if len(starts) > 1 else prompt
+
+
+def _without_courtesies(text: str) -> str:
+    begin = match.end() if (match := _BEFORE.match(text)) else 0
+    kept = text[begin:]
+    cut = max(len(kept) - _LONGEST_COURTESY, 0)
+    match = _AFTER.search(kept, cut)
+    kept = kept[: match.start()] if match else kept
+    return kept if kept.strip() else text
+
+
+def _from_first_to_last_number(text: str) -> str:
+    spans = []
+    for match in _SENTENCE.finditer(text):
+        sentence = match.group()
+        if "?" in sentence or NUMBER.search(sentence) or not _NUMBER_WORDS.isdisjoint(WORD.findall(sentence.lower())):
+            spans.append(match.span())
+    return text[spans[0][0] : spans[-1][1]].strip() if spans else text
+
+
+def _numbers(text: str, words: list[str]) -> int:
+    return len(NUMBER.findall(text)) + sum(word in _NUMBER_WORDS for word in words)
+
+
+def _is_english(words: list[str]) -> bool:
+    letters = "".join(words)
+    if len(letters) - len(letters.encode("ascii", "ignore")) > _FOREIGN_LETTERS * len(letters):
+        return False
+    distinct = set(words)
+    foreign = len(distinct & _FOREIGN)
+    return foreign < 2 or foreign <= len(distinct & _ENGLISH)
