@@ -28,28 +28,37 @@ _AFTER = re.compile(rf"(?<=[.!?:\n])\s*(?:{_COURTESY})+$", re.IGNORECASE)
 _LONGEST_COURTESY = 200
 
 _NUMBER_WORDS = frozenset(
-    """
-    two three four five six seven eight nine ten eleven twelve twenty thirty forty fifty hundred thousand million half
-    twice double triple third quarter dozen
-    """.split()
+    WORD.findall(
+        """
+        two three four five six seven eight nine ten eleven twelve twenty thirty forty fifty hundred thousand million
+        half twice double triple third quarter dozen
+        """
+    )
 )
 _QUANTITY = frozenset(
-    """
-    many much calculate compute determine find total average mean percent percentage probability number sum rate ratio
-    cost price amount value long far fast old tall heavy
-    """.split()
+    WORD.findall(
+        """
+        many much calculate compute determine find total average mean percent percentage probability number sum rate
+        ratio cost price amount value long far fast old tall heavy
+        """
+    )
 )
 _FOREIGN = frozenset(
-    """
-    der das und ist nicht ein eine einen mit auf für von zu wie warum welche wenn sich dem sind wird kann el los las una
-    que por para con como cuál qué del más les des du et est pour dans qui une sur che sono della não het een voor niet
-    """.split()
+    WORD.findall(
+        """
+        der das und ist nicht ein eine einen mit auf für von zu wie warum welche wenn sich dem sind wird kann el los
+        las una que por para con como cuál qué del más les des du et est pour dans qui une sur che sono della não het
+        een voor niet
+        """
+    )
 )
 _ENGLISH = frozenset(
-    """
-    the a an of to in is are was and or for with on that this it as be by from at what which how why who when where does
-    do did can you your i my me not if write give make find explain describe list
-    """.split()
+    WORD.findall(
+        """
+        the a an of to in is are was and or for with on that this it as be by from at what which how why who when
+        where does do did can you your i my me not if write give make find explain describe list
+        """
+    )
 )
 
 

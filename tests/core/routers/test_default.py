@@ -7,8 +7,10 @@ import pytest
 
 from routellm_core import load_router
 from routellm_core.embedders.bundled import BundledEmbedder
-from routellm_core.errors import ConfigurationError, EmbedderMismatchError
-from routellm_core.routers.default import ASSET, DefaultRouter
+from routellm_core.errors import CheckpointFormatError, ConfigurationError, EmbedderMismatchError
+from routellm_core.routers.default import ASSET, CorrectnessHeads, DefaultRouter
+from routellm_core.routers.prompt_features import STATISTICS, prompt_statistics
+from routellm_core.routers.prompt_reading import FORMS, read
 from support.embedders import HashEmbedder
 
 PROMPTS = ["Hi!", "What is the capital of France?", "Prove that there are infinitely many primes.", "", "\ud800"]
@@ -36,7 +38,7 @@ except pytest_socket.SocketBlockedError:
 
 
 def test_asset_is_small_and_complete():
-    assert sum(path.stat().st_size for path in ASSET.iterdir()) < 1_000_000
+    assert sum(path.stat().st_size for path in ASSET.iterdir()) < 2_000_000
     assert {path.name for path in ASSET.iterdir()} == {"README.md", "config.json", "model.safetensors"}
 
 
@@ -57,18 +59,98 @@ def test_is_calibrated_and_tells_prompts_apart():
     assert table.n_prompts > 100
 
 
-def test_literal_formula():
+def heads(dimension=4, **changes):
     rng = np.random.default_rng(0)
-    weights, intercepts, embedder = rng.normal(size=(2, 5)), rng.normal(size=2), HashEmbedder(4)
-    router = DefaultRouter(weights, intercepts, embedder=embedder)
+    k = len(STATISTICS)
+    parts = {
+        "intercepts": rng.normal(size=2),
+        "statistics": rng.normal(size=(2, k)),
+        "center": rng.normal(size=k),
+        "scale": rng.random(k) + 0.5,
+        "embedding": rng.normal(size=(2, dimension)),
+    }
+    return CorrectnessHeads(**(parts | changes))
+
+
+def test_literal_formula():
+    those, embedder = heads(), HashEmbedder(4)
+    router = DefaultRouter({"all": those}, dict.fromkeys(FORMS, "all"), embedder=embedder)
     for prompt in PROMPTS:
-        features = [*embedder.embed([prompt])[0].tolist(), np.log(1 + len(prompt))]
+        reading = read(prompt)
+        statistics = np.clip((prompt_statistics([reading])[0] - those.center) / those.scale, -4, 4)
         weak, strong = (
-            1 / (1 + np.exp(-(intercepts[head] + sum(w * x for w, x in zip(weights[head], features, strict=True)))))
+            1
+            / (
+                1
+                + np.exp(
+                    -(
+                        those.intercepts[head]
+                        + those.statistics[head] @ statistics
+                        + those.embedding[head] @ embedder.embed([reading.text])[0]
+                    )
+                )
+            )
             for head in (0, 1)
         )
         expected = strong * (1 - weak) + 0.5 * (strong * weak + (1 - strong) * (1 - weak))
         assert router.strong_win_rate(prompt) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "form"),
+    [
+        ("Which is a gas?\nA. Iron\nB. Neon\nAnswer:", "choices"),
+        ("Which?\n" + "\n".join(f"{letter}. {letter * 3}" for letter in "ABCDEFGHIJ"), "many choices"),
+        ("Ann has 3 apples and buys two more. How many apples does she have?", "quantities"),
+        ("Write a poem about the sea.", "free"),
+        ("", "free"),
+    ],
+)
+def test_the_form_of_a_prompt(prompt, form):
+    assert read(prompt).form == form
+
+
+def test_what_is_pasted_around_a_question_is_not_read():
+    filler = "This message was sent from a shared mailbox. We look forward to hearing from you soon.\n\n"
+    for question in (
+        "Which is a gas?\nA. Iron\nB. Neon\nAnswer:",
+        "Ann has 3 apples and buys two more. How many apples does she have?",
+    ):
+        expected = read(question).text
+        assert read(filler + question).text == expected
+        assert read(question + "\n\n" + filler).text == expected
+        assert read("Hello! " + question + "\nPlease answer briefly.").text == expected
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "Was ist die Hauptstadt von Frankreich und wie viele Menschen wohnen dort?",
+        "¿Cuál es la capital de Francia y por qué es una ciudad importante para los franceses?",
+        "法国的首都是哪里？",  # noqa: RUF001
+        "フランスの首都はどこですか。",
+        "ما هي عاصمة فرنسا؟",
+    ],
+)
+def test_other_languages_are_reported_and_follow_the_policy(prompt):
+    router = load_router("default")
+    assert router.out_of_domain([prompt, "What is the capital of France?"]).tolist() == [True, False]
+    assert router.strong_win_rate(prompt) == router.unread_win_rate >= router.thresholds.threshold_for(0.5)
+    trained_by_a_user = DefaultRouter({"all": heads()}, dict.fromkeys(FORMS, "all"), embedder=HashEmbedder(4))
+    assert not trained_by_a_user.out_of_domain([prompt]).any()
+
+
+def test_a_checkpoint_of_the_format_before_says_what_to_do(tmp_path):
+    from safetensors.numpy import save_file
+
+    folder = load_router("default").save_pretrained(tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"parameters": {}}))
+    save_file(
+        {"weights": np.ones((2, 241), np.float32), "intercepts": np.ones(2, np.float32)}, folder / "model.safetensors"
+    )
+    with pytest.raises(CheckpointFormatError, match="train it again"):
+        load_router(folder)
 
 
 def test_only_its_own_embedder_will_do():
@@ -85,7 +167,14 @@ def test_its_own_embedder_may_be_given():
     assert router.fingerprint == load_router("default").fingerprint
 
 
-@pytest.mark.parametrize(("weights", "intercepts"), [((2, 4), 2), ((1, 5), 2), ((2, 5), 3), ((5,), 2)])
-def test_wrong_shapes(weights, intercepts):
-    with pytest.raises(ConfigurationError, match=r"shapes \(2, 5\) and \(2,\), not"):
-        DefaultRouter(np.ones(weights), np.ones(intercepts), embedder=HashEmbedder(4))
+@pytest.mark.parametrize(
+    "changes", [{"embedding": np.ones((2, 3))}, {"intercepts": np.ones(3)}, {"statistics": np.ones((1, 2))}]
+)
+def test_wrong_shapes(changes):
+    with pytest.raises(ConfigurationError, match=rf"{next(iter(changes))} has shape .* expected"):
+        DefaultRouter({"all": heads(**changes)}, dict.fromkeys(FORMS, "all"), embedder=HashEmbedder(4))
+
+
+def test_a_form_without_heads_is_named():
+    with pytest.raises(ConfigurationError, match="forms without heads: free"):
+        DefaultRouter({"all": heads()}, dict.fromkeys(FORMS[:-1], "all"), embedder=HashEmbedder(4))

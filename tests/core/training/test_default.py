@@ -6,8 +6,9 @@ from routellm_core.errors import ConfigurationError, UnknownModelError
 from routellm_core.evaluation.evaluate import evaluate
 from routellm_core.preferences.outcomes import OutcomeTable
 from routellm_core.routers.base import sigmoid
-from routellm_core.training.default import DefaultConfig, fit_logistic, train_default
+from routellm_core.training.default import DefaultConfig, train_default
 from routellm_core.training.held_out import pair_outcomes
+from routellm_core.training.logistic import fit_logistic
 from support.embedders import HashEmbedder
 
 EMBEDDER = HashEmbedder(8)
