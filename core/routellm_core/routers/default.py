@@ -117,8 +117,11 @@ class DefaultRouter(PretrainedRouter, PairRouter):
             raise ConfigurationError(f"forms without heads: {', '.join(without)}; there are heads {', '.join(heads)}")
         for name, those in heads.items():
             those.check(name, self.embedder.dimension)
-        self._heads = dict(heads)
-        self._frequencies = None if frequencies is None else np.asarray(frequencies, dtype=np.float64)
+        # Rounded as they are stored, so that a router scores the same before and after.
+        self._heads = {name: CorrectnessHeads(**_stored(those.arrays())) for name, those in heads.items()}
+        self._frequencies = None
+        if frequencies is not None:
+            self._frequencies = np.asarray(frequencies, dtype=np.float32).astype(np.float64)
         if self._frequencies is None and any(those.tokens is not None for those in heads.values()):
             raise ConfigurationError("heads that read tokens need their frequencies")
         if unread_win_rate is not None and not 0 <= unread_win_rate <= 1:
@@ -183,7 +186,7 @@ class DefaultRouter(PretrainedRouter, PairRouter):
     def to_checkpoint(self) -> Checkpoint:
         """Return the heads as a checkpoint; the weights of tokens are rounded to 16 bits, all others to 32."""
         arrays: dict[str, NDArray[Any]] = {
-            f"{name}.{part}": array.astype(np.float16 if part == "tokens" else np.float32)
+            f"{name}.{part}": array.astype(_dtype(part))
             for name, those in self._heads.items()
             for part, array in those.arrays().items()
         }
@@ -248,6 +251,14 @@ class DefaultRouter(PretrainedRouter, PairRouter):
             **options: `embedder`, which must be the one it was trained with.
         """
         return cls.from_checkpoint(_shipped(), **options)
+
+
+def _dtype(part: str) -> type[np.float16] | type[np.float32]:
+    return np.float16 if part == "tokens" else np.float32
+
+
+def _stored(arrays: Mapping[str, Array]) -> dict[str, Array]:
+    return {part: array.astype(_dtype(part)).astype(np.float64) for part, array in arrays.items()}
 
 
 def scaled_statistics(statistics: Array, center: Array, scale: Array) -> Array:
