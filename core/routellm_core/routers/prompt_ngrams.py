@@ -35,11 +35,11 @@ class SparseRows:
 
     def times(self, vector: Array) -> Array:
         """Return the product with a vector, shape (n,)."""
-        return np.bincount(self._rows(), self.values * vector[self.columns], len(self))
+        return np.bincount(self._rows(), self.values * vector[self.columns], len(self)).astype(np.float64)
 
     def transposed_times(self, vector: Array) -> Array:
         """Return the product of the transposed with a vector of shape (n,), shape (width,)."""
-        return np.bincount(self.columns, self.values * vector[self._rows()], self.width)
+        return np.bincount(self.columns, self.values * vector[self._rows()], self.width).astype(np.float64)
 
     def rows(self, kept: NDArray[np.bool_]) -> "SparseRows":
         """Return the rows that are kept."""

@@ -33,7 +33,7 @@ class Design:
     @property
     def width(self) -> int:
         """The number of columns."""
-        return self.dense.shape[1] + (self.sparse.width if self.sparse is not None else 0)
+        return int(self.dense.shape[1]) + (0 if self.sparse is None else self.sparse.width)
 
     def times(self, vector: Array) -> Array:
         """Return the product with a vector, shape (n,)."""
