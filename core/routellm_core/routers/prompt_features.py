@@ -67,7 +67,7 @@ def _statistics(reading: Reading) -> list[float]:
     text, question, words = reading.text, reading.question, reading.words
     chosen = reading.n_choices > 1
     choices = len(text) - len(question)
-    distinct = set(words)
+    distinct = reading.distinct
     data = np.frombuffer(text.encode("utf-8", "replace"), np.uint8)
     kinds = np.bincount(_KINDS[data], minlength=6) if len(data) else np.zeros(6)
     size = max(len(data), 1)

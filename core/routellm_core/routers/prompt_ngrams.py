@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,22 +65,18 @@ def ngrams(prompts: Sequence[str]) -> SparseRows:
 def ngrams_of_tokens(tokenized: Sequence[Sequence[int]]) -> SparseRows:
     """Return `ngrams` of n prompts that `bundled_tokens` has split."""
     first_of_pairs = vocabulary_size()
-    columns, values, indptr = [], [], [0]
-    for tokens in tokenized:
-        ids = np.asarray(tokens, dtype=np.int64)
-        # Any fixed mixing does; what is stored depends on this one.
-        pairs = (ids[:-1] * 1_000_003 + ids[1:] * 7_919 + 12_345) % 2_147_483_647 % BIGRAMS
-        found, counts = np.unique(np.concatenate([ids, pairs + first_of_pairs]), return_counts=True)
-        columns.append(found)
-        values.append(1.0 + np.log(counts))
-        indptr.append(indptr[-1] + len(found))
-    empty = np.zeros(0)
-    return SparseRows(
-        np.array(indptr, dtype=np.int64),
-        np.concatenate([empty.astype(np.int64), *columns]),
-        np.concatenate([empty, *values]),
-        first_of_pairs + BIGRAMS,
-    )
+    width = first_of_pairs + BIGRAMS
+    lengths = np.fromiter(map(len, tokenized), np.int64, len(tokenized))
+    ids = np.fromiter(chain.from_iterable(tokenized), np.int64, int(lengths.sum()))
+    row = np.repeat(np.arange(len(tokenized)), lengths)
+    # Any fixed mixing does; what is stored depends on this one.
+    pairs = (ids[:-1] * 1_000_003 + ids[1:] * 7_919 + 12_345) % 2_147_483_647 % BIGRAMS + first_of_pairs
+    inside = row[:-1] == row[1:]
+    keys = np.concatenate([row * width + ids, (row[:-1] * width + pairs)[inside]])
+    found, counts = np.unique(keys, return_counts=True)
+    of, columns = np.divmod(found, width)
+    indptr = np.searchsorted(of, np.arange(len(tokenized) + 1))
+    return SparseRows(indptr, columns, 1.0 + np.log(counts), width)
 
 
 def inverse_frequencies(rows: SparseRows) -> Array:

@@ -10,12 +10,15 @@ HEAD, TAIL = 500, 700
 """Of a prompt that is longer than both together, this many characters at its beginning and at its end are read."""
 
 _FEW_CHOICES = 5
+_LETTERS = 10
 _WORDS_PER_NUMBER = 25
 _FOREIGN_LETTERS = 0.25
 
 WORD = re.compile(r"[^\W\d_]+")
 NUMBER = re.compile(r"[0-9]+(?:[.,][0-9]+)*")
-_CHOICE = re.compile(r"^[ \t]*\(?[A-J][.):]\s", re.MULTILINE)
+_ASCII_WORD = re.compile(r"[A-Za-z]+")
+_LETTER_CHOICE = re.compile(r"[ \t]*\(?[A-J][.):](?:\s|$)")
+_SYMBOL_CHOICE = re.compile(r"[ \t]*\(?([^\w\s]|[^\W\d_A-Za-z])[.):](?=\s|$)")
 _FORMULA = re.compile(r"[\\^{}=<>\[\]|]")
 _SENTENCE = re.compile(r"[^.!?\n]*(?:[.!?](?!\s)[^.!?\n]*)*(?:[.!?]+|\n|$)")
 _COURTESY = (
@@ -67,13 +70,15 @@ class Reading:
     """A prompt as the default router reads it.
 
     Attributes:
-        form: "choices": two to five lines begin with a letter from A to J as a choice does; "many choices": more lines do;
-            "quantities": prose that asks for a quantity, with two or more numbers in digits or in words, one for every 25
-            words or more, and no formula; "free": all else.
+        form: "choices": two to five lines begin with a letter from A to J as a choice does, or with symbols that all
+            differ, which are then read as such letters; "many choices": more lines do; "quantities": prose that asks for a
+            quantity, with two or more numbers in digits or in words, one for every 25 words or more, and no formula;
+            "free": all else.
         text: The part that is read. Courtesies at either end are left out. Of choices: the paragraph that leads to them, and
             them; of quantities: from the first to the last sentence that has a number or asks.
         question: `text` without choices.
         words: The words of `text` in lower case.
+        distinct: The different ones among them.
         length: The number of characters of `text`, and of those between `HEAD` and `TAIL`.
         n_choices: How many choices there are.
         english: Whether it is taken for English: few letters of other scripts, and not more function words of other
@@ -84,6 +89,7 @@ class Reading:
     text: str
     question: str
     words: tuple[str, ...]
+    distinct: frozenset[str]
     length: int
     n_choices: int
     english: bool
@@ -93,7 +99,7 @@ def read(prompt: str) -> Reading:
     """Read a prompt."""
     unread = max(len(prompt) - HEAD - TAIL, 0)
     text = _without_courtesies(prompt if not unread else f"{prompt[:HEAD]}\n{prompt[-TAIL:]}")
-    starts = [match.start() for match in _CHOICE.finditer(text)]
+    text, starts = _choices(text)
     if len(starts) > 1:
         end = text.find("\n", starts[-1])
         begin = text.rfind("\n\n", 0, starts[0])
@@ -101,24 +107,49 @@ def read(prompt: str) -> Reading:
         text = text[begin : end if end >= 0 else len(text)]
         question = text[: starts[0] - begin].strip()
         form = "choices" if len(starts) <= _FEW_CHOICES else "many choices"
-        words = WORD.findall(text.lower())
+        words = _words(text)
     else:
-        form, words = "free", WORD.findall(text.lower())
-        distinct = set(words)
-        if _numbers(text, words) > 1 and not distinct.isdisjoint(_QUANTITY) and _FORMULA.search(text) is None:
+        form, words = "free", _words(text)
+        if not _QUANTITY.isdisjoint(words) and _numbers(text, words) > 1 and _FORMULA.search(text) is None:
             window = _from_first_to_last_number(text)
-            inside = words if len(window) == len(text) else WORD.findall(window.lower())
+            inside = words if len(window) == len(text) else _words(window)
             numbers = _numbers(window, inside)
             if numbers > 1 and 2 * numbers < len(inside) <= _WORDS_PER_NUMBER * numbers:
                 form, text, words = "quantities", window, inside
         question = text
-    return Reading(form, text, question, tuple(words), len(text) + unread, len(starts), _is_english(words))
+    distinct = frozenset(words)
+    length = len(text) + unread
+    return Reading(form, text, question, tuple(words), distinct, length, len(starts), _is_english(words, distinct))
 
 
 def stem(prompt: str) -> str:
     """Return a multiple-choice question without its choices, any other prompt as it is."""
-    starts = [match.start() for match in _CHOICE.finditer(prompt)]
-    return prompt[: starts[0]].strip() if len(starts) > 1 else prompt
+    text, starts = _choices(prompt)
+    return text[: starts[0]].strip() if len(starts) > 1 else prompt
+
+
+def _choices(text: str) -> tuple[str, list[int]]:
+    """Return a text with letters before its choices, and where these begin; fewer than two are none."""
+    lines = text.split("\n")
+    chosen = [i for i, line in enumerate(lines) if _LETTER_CHOICE.match(line)]
+    if len(chosen) < 2:
+        found = [(i, match) for i, line in enumerate(lines) if (match := _SYMBOL_CHOICE.match(line))]
+        if 1 < len(found) <= _LETTERS and len({match.group(1) for _, match in found}) == len(found):
+            chosen = [i for i, _ in found]
+            for letter, (i, match) in enumerate(found, ord("A")):
+                lines[i] = f"{lines[i][: match.start(1)]}{chr(letter)}{lines[i][match.end(1) :]}"
+            text = "\n".join(lines)
+    starts, begin, last = [], 0, 0
+    for i in chosen:
+        begin += sum(map(len, lines[last:i])) + i - last
+        starts.append(begin)
+        last = i
+    return text, starts
+
+
+def _words(text: str) -> list[str]:
+    pattern = _ASCII_WORD if text.isascii() else WORD  # the first is faster, and the same where both apply
+    return pattern.findall(text.lower())
 
 
 def _without_courtesies(text: str) -> str:
@@ -131,22 +162,25 @@ def _without_courtesies(text: str) -> str:
 
 
 def _from_first_to_last_number(text: str) -> str:
-    spans = []
-    for match in _SENTENCE.finditer(text):
-        sentence = match.group()
-        if "?" in sentence or NUMBER.search(sentence) or not _NUMBER_WORDS.isdisjoint(WORD.findall(sentence.lower())):
-            spans.append(match.span())
-    return text[spans[0][0] : spans[-1][1]].strip() if spans else text
+    spans = [match.span() for match in _SENTENCE.finditer(text)]
+    first = next((begin for begin, end in spans if _counts(text[begin:end])), None)
+    if first is None:
+        return text
+    last = next(end for begin, end in reversed(spans) if _counts(text[begin:end]))
+    return text[first:last].strip()
+
+
+def _counts(sentence: str) -> bool:
+    return "?" in sentence or NUMBER.search(sentence) is not None or not _NUMBER_WORDS.isdisjoint(_words(sentence))
 
 
 def _numbers(text: str, words: list[str]) -> int:
-    return len(NUMBER.findall(text)) + sum(word in _NUMBER_WORDS for word in words)
+    return len(NUMBER.findall(text)) + sum(map(_NUMBER_WORDS.__contains__, words))
 
 
-def _is_english(words: list[str]) -> bool:
+def _is_english(words: list[str], distinct: frozenset[str]) -> bool:
     letters = "".join(words)
-    if len(letters) - len(letters.encode("ascii", "ignore")) > _FOREIGN_LETTERS * len(letters):
+    if not letters.isascii() and len(letters.encode("ascii", "ignore")) < (1 - _FOREIGN_LETTERS) * len(letters):
         return False
-    distinct = set(words)
     foreign = len(distinct & _FOREIGN)
     return foreign < 2 or foreign <= len(distinct & _ENGLISH)

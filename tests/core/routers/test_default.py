@@ -178,3 +178,13 @@ def test_wrong_shapes(changes):
 def test_a_form_without_heads_is_named():
     with pytest.raises(ConfigurationError, match="forms without heads: free"):
         DefaultRouter({"all": heads()}, dict.fromkeys(FORMS[:-1], "all"), embedder=HashEmbedder(4))
+
+
+@pytest.mark.parametrize("symbols", ["$&#@", "œ§Зü"])
+def test_choices_behind_other_symbols_are_read_as_behind_letters(symbols):
+    plain = "Which is a noble gas?\nA. Iron\nB. Neon\nC. Gold\nD. Zinc\nAnswer:"
+    other = plain
+    for letter, symbol in zip("ABCD", symbols, strict=True):
+        other = other.replace(f"\n{letter}. ", f"\n{symbol}. ")
+    assert read(other) == read(plain)
+    assert read("Buy:\n*. milk\n*. eggs\n*. tea").form == "free"  # bullets, all the same
