@@ -36,7 +36,8 @@ class CausalScorer:
         tokenizer: Its tokenizer; None loads it from the folder or repository.
         batch_size: How many prompts are read at once, each with all its continuations.
         prefix_cache: Read what continuations and prompts share only once. A model whose cache is of another kind than the
-            usual keys and values (one without attention, say) needs False.
+            usual keys and values (one that mixes attention with something else, say) needs False; one that takes no positions
+            is read without in any case.
         name: What tables call the model; None takes the last part of its path.
         revision: The revision on the Hub.
 
@@ -70,10 +71,10 @@ class CausalScorer:
         self._model = model.eval()
         self._tokenizer = tokenizer
         self._batch_size = batch_size
-        self._prefix_cache = prefix_cache
+        self._takes = frozenset(inspect.signature(model.forward).parameters)
         # What a model takes and gives back keys and values as was renamed in transformers 5.24.
-        takes = inspect.signature(model.forward).parameters
-        self._cache_name = "cache" if "cache" in takes else "past_key_values"
+        self._cache_name = "cache" if "cache" in self._takes else "past_key_values"
+        self._prefix_cache = prefix_cache and {"position_ids", self._cache_name} <= self._takes
         self.name = name or str(model.config.name_or_path).rstrip("/").rpartition("/")[2] or "model"
 
     def __repr__(self) -> str:
@@ -199,13 +200,16 @@ class CausalScorer:
         """Read tokens that stand behind those of the cache; `mask` covers both. Of what is only kept no logits are made."""
         positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -ids.shape[1] :]
         device = self._model.device
+        options = {
+            "position_ids": positions.to(device),
+            "logits_to_keep": 1 if keep else 0,
+            self._cache_name: cache,
+        }
         return self._model(
             input_ids=ids.to(device),
             attention_mask=mask.to(device),
-            position_ids=positions.to(device),
             use_cache=keep or cache is not None,
-            logits_to_keep=1 if keep else 0,
-            **{self._cache_name: cache},
+            **{name: value for name, value in options.items() if name in self._takes},
         )
 
 
