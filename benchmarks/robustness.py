@@ -3,7 +3,7 @@
     python benchmarks/robustness.py --ask strong --work DIR    ask one model; goes on where it was stopped
     python benchmarks/robustness.py --ask weak --work DIR
     python benchmarks/robustness.py --keep --work DIR          write what was chosen to benchmarks/robustness_answers.json
-    python benchmarks/robustness.py --report                   print the tables of docs/robustness.md; needs no model
+    python benchmarks/robustness.py --report                   print the tables; with --page docs/robustness.md, write them there
 
 The models are those of `examples/local_models.py` (SmolLM2-135M-Instruct, and the same without one of its layers), the
 questions those of `robustness_questions.py`. Asking needs the extra `torch`.
@@ -24,9 +24,10 @@ FOLDERS = {"strong": "smollm2-135m-instruct", "weak": "smollm2-135m-instruct-29-
 KEPT = Path(__file__).with_name("robustness_answers.json")
 NORMALISATIONS: tuple[Normalisation, ...] = ("tokens", "bytes", "none")
 BATCH = 25
+BEGIN, END = "<!-- tables of benchmarks/robustness.py -->", "<!-- end of tables -->"
 
 
-def ask(model: str, work: Path, models: Path, minutes: float) -> bool:
+def ask(model: str, work: Path, models: Path, minutes: float, *, last_first: bool = False) -> bool:
     """Ask one model what it has not been asked yet; returns whether nothing is left."""
     import torch
 
@@ -36,11 +37,13 @@ def ask(model: str, work: Path, models: Path, minutes: float) -> bool:
     store = Store(work / f"{model}.jsonl", model)
     scorer = CausalScorer(models / FOLDERS[model], batch_size=BATCH)
     ends = time.monotonic() + 60 * minutes
-    for how, names in BLOCKS[model]:
+    for how, names in reversed(BLOCKS[model]) if last_first else BLOCKS[model]:
         begun = time.process_time()
-        for prompts in _together(how, [RUNS[name].texts() for name in names]):
+        parts = list(_together(how, [RUNS[name].texts() for name in names]))
+        for prompts in reversed(parts) if last_first else parts:
             if time.monotonic() > ends:
                 return False
+            store.refresh()
             lacking = {prompt: store.lacks(prompt, texts) for prompt, texts in prompts.items()}
             asked = {prompt: texts for prompt, texts in lacking.items() if texts}
             if asked:
@@ -92,14 +95,21 @@ def main() -> int:
     action.add_argument("--ask", choices=FOLDERS, help="which model to ask; exit code 3 if it is not through")
     action.add_argument("--keep", action="store_true", help="write what was chosen to a file of this folder")
     action.add_argument("--report", action="store_true", help="print the tables")
+    parser.add_argument("--page", type=Path, help="a page whose tables --report writes anew")
     parser.add_argument("--work", type=Path, help="the folder for likelihoods; for --ask and --keep")
     parser.add_argument("--models", type=Path, default=Path("~/.cache/routellm-plugins/local-models").expanduser())
+    parser.add_argument("--last-first", action="store_true", help="begin with the last, beside another process")
     parser.add_argument("--minutes", type=float, default=600, help="ask no more after this many")
     options = parser.parse_args()
     if options.report:
-        from robustness_tables import show
+        from robustness_tables import tables
 
-        show(json.loads(KEPT.read_text()))
+        found = "\n".join(tables(json.loads(KEPT.read_text())))
+        if options.page is None:
+            print(found)
+        else:
+            before, _, rest = options.page.read_text().partition(BEGIN)
+            options.page.write_text(f"{before}{BEGIN}\n\n{found}\n\n{END}{rest.partition(END)[2]}")
         return 0
     if options.work is None:
         parser.error("--ask and --keep need --work")
@@ -107,7 +117,8 @@ def main() -> int:
     if options.keep:
         keep(options.work)
         return 0
-    return 0 if ask(options.ask, options.work, options.models, options.minutes) else 3
+    through = ask(options.ask, options.work, options.models, options.minutes, last_first=options.last_first)
+    return 0 if through else 3
 
 
 if __name__ == "__main__":

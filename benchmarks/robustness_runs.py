@@ -92,23 +92,23 @@ NEW = [name for name in RUNS if name.startswith("new symbols")]
 CONTEXT = ["right answer in context", "wrong answer in context"]
 
 # What is read together: an item in all these ways at once, as its question is then read once; or many items in one way, as their
-# demonstrations are then read once. In the order of what matters most.
+# demonstrations are then read once. What matters most stands at both ends, for a process that begins with the last.
 Block = tuple[str, Sequence[str]]
 BLOCKS: dict[str, Sequence[Block]] = {
     "strong": [
         ("questions", ["cloze"]),
         ("ways", ["symbol", "hybrid", *MOVED, *NEW, *GOLD, *ROTATED[1:]]),
-        ("questions", MIXED[:1]),
-        ("ways", CONTEXT),
-        ("questions", ["5 shots"]),
         *(("questions", [name]) for name in BIASED),
         ("questions", MIXED[1:]),
+        ("questions", ["5 shots"]),
+        ("ways", CONTEXT),
+        ("questions", MIXED[:1]),
     ],
     "weak": [
         ("questions", ["cloze"]),
         ("ways", ROTATED),
-        ("questions", MIXED[:1]),
         ("questions", MIXED[1:]),
+        ("questions", MIXED[:1]),
     ],
 }
 
@@ -124,10 +124,20 @@ class Store:
     def __init__(self, path: Path, name: str) -> None:
         self.name = name
         self._path = path
+        self._read = 0
         self._known: dict[tuple[str, str], Likelihood] = {}
-        for line in path.read_text().splitlines() if path.exists() else ():
-            prompt, text, value, tokens = json.loads(line)
-            self._known[prompt, text] = Likelihood(value, tokens)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read what has come to the file, by other processes perhaps."""
+        if not self._path.exists():
+            return
+        with self._path.open() as file:
+            file.seek(self._read)
+            while (line := file.readline()).endswith("\n"):
+                prompt, text, value, tokens = json.loads(line)
+                self._known[prompt, text] = Likelihood(value, tokens)
+                self._read = file.tell()
 
     def lacks(self, prompt: str, texts: Sequence[str]) -> list[str]:
         """Return those of the texts whose likelihood after the prompt is not known."""
@@ -137,11 +147,14 @@ class Store:
         self, prompts: Sequence[str], texts: Sequence[Sequence[str]], found: Sequence[Sequence[Likelihood]]
     ) -> None:
         """Keep what was found."""
+        rows = [
+            json.dumps([_key(prompt), text, *value]) + "\n"
+            for prompt, several, values in zip(prompts, texts, found, strict=True)
+            for text, value in zip(several, values, strict=True)
+        ]
         with self._path.open("a") as file:
-            for prompt, several, values in zip(prompts, texts, found, strict=True):
-                for text, value in zip(several, values, strict=True):
-                    self._known[_key(prompt), text] = value
-                    file.write(json.dumps([_key(prompt), text, *value]) + "\n")
+            file.write("".join(rows))
+        self.refresh()
 
     def log_likelihoods(
         self,

@@ -1,6 +1,6 @@
 """The tables of what `robustness.py` found: runs, and the labels and routers that are made of them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -27,20 +27,25 @@ LABELS = {
     "cloze": ["cloze"],
 }
 AVERAGED, HYBRID, REFERENCE = list(LABELS)[1:]
+MODELS = ("strong", "weak")
 
 
-def show(kept: Kept) -> None:
-    """Print every table for what was chosen: model -> run -> one digit a question."""
+def tables(kept: Kept) -> Iterator[str]:
+    """Yield the lines of every table for what was chosen: model -> run -> one digit a question."""
     everything = {model: {name: read(name, chosen) for name, chosen in runs.items()} for model, runs in kept.items()}
-    for model, runs in everything.items():
-        print(f"\n**{model}**: rules\n")
-        show_rules(runs)
-        print(f"\n**{model}**: changes\n")
-        show_runs(runs)
-    show_null(next(iter(everything["strong"].values())))
-    sets = label_sets(everything)
-    show_labels(sets)
-    show_routers(sets)
+    strong, sets = everything["strong"], label_sets(everything)
+    parts: dict[str, Iterator[str]] = {
+        "Rules, the strong model": rules(strong),
+        "Rules, the weak model": rules(everything["weak"]),
+        "Choices moved; every right answer at one position": changes(strong, ["symbol", "hybrid", *MOVED, *GOLD]),
+        "Symbols against positions": changes(strong, ["symbol", *NEW]),
+        "Demonstrations": changes(strong, ["symbol", "5 shots", *BIASED, *CONTEXT, *MIXED]),
+        "RStd of a model without a bias, by its accuracy": null(next(iter(strong.values()))),
+        "Labels": labels(sets),
+        "Routers trained on them": routers(sets),
+    }
+    for title, lines in parts.items():
+        yield from (f"**{title}**", "", *lines, "")
 
 
 def read(name: str, chosen: str) -> Answers:
@@ -93,32 +98,38 @@ def most(answers: Answers, by: Literal["position", "symbol"] = "position") -> st
     return f"{top} {names.count(top) / len(names):.0%}"
 
 
-def show_rules(runs: Mapping[str, Answers]) -> None:
-    """Print accuracies by each rule, on all questions and on both halves."""
-    print("| rule | accuracy | on MMLU | on facts | RStd | chosen most |\n|---|---|---|---|---|---|")
+def rules(runs: Mapping[str, Answers]) -> Iterator[str]:
+    """Yield accuracies by each rule, on all questions and on both halves."""
+    yield "| rule | accuracy | on MMLU | on facts | RStd | chosen most |\n|---|---|---|---|---|---|"
     for name in ("symbol", "hybrid", "cloze"):
         for run in [one for one in runs if one == name or one.startswith(f"{name} / ")]:
             answers = runs[run]
             on_mmlu = np.array([item.group == "mmlu" for item in answers.items])
             right = answers.correct
             cells = [mean(right), mean(right[on_mmlu]), mean(right[~on_mmlu]), bias(answers), most(answers)]
-            print(f"| {run} | {' | '.join(cells)} |")
+            yield f"| {run} | {' | '.join(cells)} |"
 
 
-def show_runs(runs: Mapping[str, Answers]) -> None:
-    """Print every change beside the run that it is held against."""
-    against = dict.fromkeys([*MOVED[:1], *NEW[:1], *GOLD, *ROTATED[1:], "5 shots", *CONTEXT], "symbol")
-    against |= dict.fromkeys([*MOVED[1:], *MIXED], "hybrid") | dict.fromkeys(NEW[1:], "new symbols")
-    against |= dict.fromkeys(BIASED, "5 shots")
-    print("| asked | accuracy | change | RStd by position | change | RStd by symbol | chosen most |")
-    print("|---|---|---|---|---|---|---|")
-    for name in [name for name in RUNS if name in runs and name != "cloze"]:
-        answers, base = runs[name], runs.get(against.get(name, ""))
+AGAINST = {
+    **dict.fromkeys([*MOVED[:1], *NEW[:1], *GOLD, "5 shots", *CONTEXT], "symbol"),
+    **dict.fromkeys([*MOVED[1:], *MIXED], "hybrid"),
+    **dict.fromkeys(NEW[1:], "new symbols"),
+    **dict.fromkeys(BIASED, "5 shots"),
+}
+"""What each change is held against."""
+
+
+def changes(runs: Mapping[str, Answers], names: Sequence[str]) -> Iterator[str]:
+    """Yield runs, each beside what it is held against."""
+    yield "| asked | accuracy | change | RStd by position | change | RStd by symbol | chosen most |"
+    yield "|---|---|---|---|---|---|---|"
+    for name in [name for name in names if name in runs]:
+        answers, base = runs[name], runs.get(AGAINST.get(name, ""))
         cells = [mean(answers.correct), "", bias(answers), "", bias(answers, "symbol"), most(answers, "symbol")]
         if base is not None:
-            cells[1] = f"{mean(answers.correct - base.correct, '+.1f')}, {against[name]}"
+            cells[1] = f"{mean(answers.correct - base.correct, '+.1f')}, {AGAINST[name]}"
             cells[3] = _bias_change(answers, base)
-        print(f"| {name} | {' | '.join(cells)} |")
+        yield f"| {name} | {' | '.join(cells)} |"
 
 
 def _bias_change(answers: Answers, base: Answers) -> str:
@@ -132,13 +143,13 @@ def _bias_change(answers: Answers, base: Answers) -> str:
     return percent(bootstrap_interval(change, len(first)), "+.1f")
 
 
-def show_null(answers: Answers) -> None:
-    """Print the RStd of a model that has no bias: right answers fall on options by chance."""
+def null(answers: Answers) -> Iterator[str]:
+    """Yield the RStd of a model that has no bias: right answers fall on options by chance."""
     rng, options = np.random.default_rng(SEED), _options(answers, "position")
-    print("\n| accuracy without a bias | mean RStd | 95% are below |\n|---|---|---|")
+    yield "| accuracy | mean RStd | 95% are below |\n|---|---|---|"
     for level in (0.25, 0.4, 0.5):
         drawn = [spread((rng.random(len(options)) < level).astype(float), options) for _ in range(2000)]
-        print(f"| {level:.0%} | {np.mean(drawn):.1f} | {np.quantile(drawn, 0.95):.1f} |")
+        yield f"| {level:.0%} | {np.mean(drawn):.1f} | {np.quantile(drawn, 0.95):.1f} |"
 
 
 def label_sets(everything: Mapping[str, Mapping[str, Answers]]) -> dict[str, OutcomeTable]:
@@ -146,19 +157,17 @@ def label_sets(everything: Mapping[str, Mapping[str, Answers]]) -> dict[str, Out
     items = question_set(seed=SEED)[1]
     found = {}
     for kind, names in LABELS.items():
-        names = [name for name in names if all(name in runs for runs in everything.values())]
-        if names:
-            answers = {model: [runs[name] for name in names] for model, runs in everything.items()}
+        asked = [name for name in names if all(name in runs for runs in everything.values())]
+        if asked and (kind == HYBRID or asked == names):  # fewer draws of demonstrations will do
+            answers = {model: [everything[model][name] for name in asked] for model in MODELS}
             found[kind] = average_answers(items, answers, name=kind)
     return found
 
 
-def show_labels(sets: Mapping[str, OutcomeTable]) -> None:
-    """Print how high, how biased and how noisy each kind of labels is."""
+def labels(sets: Mapping[str, OutcomeTable]) -> Iterator[str]:
+    """Yield how high, how biased and how noisy each kind of labels is."""
     gold = [known_gold(item) for item in question_set(seed=SEED)[1]]
-    print(
-        "\n| labels | model | mean | RStd | variance within a question | between questions |\n|---|---|---|---|---|---|"
-    )
+    yield "| labels | model | mean | RStd | variance within a question | between questions |\n|---|---|---|---|---|---|"
     for kind, table in sets.items():
         repeated = table.samples is not None and table.samples.shape[2] > 1
         within = label_variances(table) if repeated else [np.nan] * len(table.models)
@@ -166,12 +175,11 @@ def show_labels(sets: Mapping[str, OutcomeTable]) -> None:
             score = table.column(model)
             rstd = percent(bootstrap_interval(_spread_of(score, gold), len(gold)))
             noise = f"{variance:.3f}" if repeated else "one answer"
-            print(f"| {kind} | {model} | {mean(score)} | {rstd} | {noise} | {score.var():.3f} |")
-    print("\n| RStd, permutation-averaged less hybrid | |\n|---|---|")
-    for model in sets[HYBRID].models:
+            yield f"| {kind} | {model} | {mean(score)} | {rstd} | {noise} | {score.var():.3f} |"
+    for model in MODELS if {AVERAGED, HYBRID} <= set(sets) else ():
         first, second = (_spread_of(sets[kind].column(model), gold) for kind in (AVERAGED, HYBRID))
         found = bootstrap_interval(lambda rows, a=first, b=second: a(rows) - b(rows), len(gold))  # type: ignore[misc]
-        print(f"| {model} | {percent(found, '+.1f')} |")
+        yield f"| permutation-averaged less hybrid | {model} | | {percent(found, '+.1f')} | | |"
 
 
 def _spread_of(score: Floats, gold: Sequence[int]) -> Callable[[NDArray[np.intp]], float]:
@@ -193,18 +201,22 @@ def cross_fitted(table: OutcomeTable, *, folds: int = 10, seed: int = SEED) -> F
     return rates
 
 
-def show_routers(sets: Mapping[str, OutcomeTable]) -> None:
-    """Print how good the router is that is trained on each kind of labels, measured against each kind."""
+def routers(sets: Mapping[str, OutcomeTable]) -> Iterator[str]:
+    """Yield how good the router is that is trained on each kind of labels, measured against each kind."""
     rates = {kind: cross_fitted(table) for kind, table in sets.items()}
-    print("\n| measured against | strong less weak | trained on | mean accuracy | APGR |\n|---|---|---|---|---|")
-    for against in (AVERAGED, HYBRID, REFERENCE):
-        weak, strong = sets[against].column("weak"), sets[against].column("strong")
-        found = bootstrap_pair(rates, weak, strong, figures=["auc", "apgr"])
+    yield "| measured against | strong less weak | trained on | mean accuracy | APGR |\n|---|---|---|---|---|"
+    for against in [kind for kind in (AVERAGED, HYBRID, REFERENCE) if kind in sets]:
+        weak, strong = (sets[against].column(model) for model in ("weak", "strong"))
+        # Labels that are all equal make a router that does not tell questions apart: it is as good as a random order.
+        found = bootstrap_pair(rates, weak, strong, figures=["auc", "apgr"], expectations=set(rates))
         gap = mean(strong - weak, "+.1f")
         for trained in rates:
-            area = found.figures[trained]["auc"]
-            scaled = Interval(100 * area.value, 100 * area.low, 100 * area.high)
-            print(f"| {against} | {gap} | {trained} | {percent(scaled)} | {found.figures[trained]['apgr']} |")
-        area = found.differences[AVERAGED, HYBRID]["auc"]
-        scaled = Interval(100 * area.value, 100 * area.low, 100 * area.high)
-        print(f"| {against} | | permutation-averaged less hybrid | {percent(scaled, '+.1f')} | |")
+            area, apgr = _scaled(found.figures[trained]["auc"]), found.figures[trained]["apgr"]
+            yield f"| {against} | {gap} | {trained} | {percent(area)} | {apgr} |"
+        if {AVERAGED, HYBRID} <= set(sets):
+            area = _scaled(found.differences[AVERAGED, HYBRID]["auc"])
+            yield f"| {against} | | permutation-averaged less hybrid | {percent(area, '+.1f')} | |"
+
+
+def _scaled(figure: Interval) -> Interval:
+    return Interval(100 * figure.value, 100 * figure.low, 100 * figure.high)
