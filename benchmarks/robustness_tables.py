@@ -44,8 +44,10 @@ def tables(kept: Kept) -> Iterator[str]:
         "Labels": labels(sets),
         "Routers trained on them": routers(sets),
     }
-    for title, lines in parts.items():
-        yield from (f"**{title}**", "", *lines, "")
+    for title, part in parts.items():
+        lines = "\n".join(part).splitlines()
+        if len(lines) > 2:  # a table whose runs are not through has a heading only
+            yield from (f"**{title}**", "", *lines, "")
 
 
 def read(name: str, chosen: str) -> Answers:
