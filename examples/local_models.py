@@ -221,9 +221,10 @@ class _Child:
 @contextmanager
 def _child(arguments: Sequence[str]) -> Iterator[_Child]:
     """Run this file's `--child` offline and quietly; end it on leaving, and with this process whatever ends that."""
-    for module in ("torch", "transformers", "accelerate", "gguf", "fastapi", "uvicorn"):
+    served = ("fastapi", "uvicorn") if arguments[0] == "serve" else ()
+    for module in ("torch", "transformers", "accelerate", "gguf", *served):
         if find_spec(module) is None:
-            raise MissingDependencyError.for_extra(f"Serving local models, which imports {module},", "demo")
+            raise MissingDependencyError.for_extra(f"The local models, which need {module},", "demo")
     with tempfile.TemporaryDirectory(prefix="local-models-") as scratch:
         hub = Path(scratch) / "huggingface"
         (hub / "hub").mkdir(parents=True)

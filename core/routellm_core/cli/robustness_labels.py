@@ -104,6 +104,10 @@ def labels(
     from routellm_core.robustness.report import label_tables, write_label_report
 
     found = select_items(read_items(data))
+    if average is Average.demonstrations and found.items and len(found) <= pool:
+        raise ConfigurationError(
+            f"--pool keeps {pool} questions for demonstrations: there are {len(found)}, none is left"
+        )
     models = [*_local(local or (), batch_size, normalisation.value), *_remote(remote or (), base_url)]
     with progress_bar("Asking") as advance:
         if average is Average.permutations:
@@ -119,7 +123,7 @@ def labels(
                 seed=seed,
                 progress=advance,
             )
-    write_outcomes(table, out)
+    write_outcomes(table, out, in_rows=True)
     if report is not None:
         write_label_report(table, report)
     if format is Format.json:

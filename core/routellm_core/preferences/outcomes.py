@@ -189,7 +189,8 @@ def read_outcomes(
 
     Columns: the prompt; `score::<model>`, or `samples::<model>` (a list of scores, whose mean is the score where there is no
     `score::`), `cost_usd::<model>`, `tokens_in::<model>`, `tokens_out::<model>`; `prompt_id`, `task` or `group`, `split`; and
-    columns of truth values, which become flags. Others are left aside. What `write_outcomes` put beside the file is read too.
+    columns of truth values, which become flags. Others are left aside. What `write_outcomes` put beside the file is read too; if
+    nothing is there, the column `provenance`.
 
     Args:
         path: See `Table`.
@@ -212,15 +213,16 @@ def read_outcomes(
         provenance = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
     except ValueError as error:
         raise ConfigurationError(f"{beside} is not JSON: {error}") from error
-    return reader.table(table.origin, name or table.path.stem, provenance)
+    return reader.table(table.origin, name or table.path.stem, provenance or reader.told())
 
 
-def write_outcomes(table: OutcomeTable, path: str | os.PathLike[str]) -> Path:
+def write_outcomes(table: OutcomeTable, path: str | os.PathLike[str], *, in_rows: bool = False) -> Path:
     """Write a table to a .csv, .jsonl or .parquet file that `read_outcomes` reads, and its provenance beside it.
 
     Args:
         table: The table.
         path: The file; an existing one is replaced. Provenance, if there is any, goes to `<file>.provenance.json`.
+        in_rows: Also write it into every row, as a column of JSON: rows that are taken elsewhere then still tell it.
     """
     texts = {"prompt_id": table.prompt_ids, "task": table.groups, "prompt": table.prompts, "split": table.split}
     columns: dict[str, Sequence[Any]] = {name: values for name, values in texts.items() if values is not None}
@@ -231,6 +233,8 @@ def write_outcomes(table: OutcomeTable, path: str | os.PathLike[str]) -> Path:
     if table.samples is not None:
         for j, model in enumerate(table.models):
             columns[f"samples::{model}"] = [_without_nan(row[~np.isnan(row)]) for row in table.samples[:, j]]
+    if in_rows:
+        columns["provenance"] = [json.dumps(dict(table.provenance), ensure_ascii=False)] * len(table)
     names = list(columns)
     rows = (dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True))
     written = write_table(rows, path, columns=names)
@@ -255,6 +259,7 @@ class _Reader:
         self._n = 0
         self._prompts: list[str] = []
         self._parts: dict[tuple[str, str], list[tuple[int, Any]]] = {}
+        self._told: dict[str, None] = {}
 
     def add(self, batch: Batch) -> None:
         prompts = batch.require(self._prompt_field)
@@ -278,6 +283,8 @@ class _Reader:
                 self._keep(kind, model, numbers)
             elif model and kind == "samples":
                 self._keep(kind, model, [_sample(value, batch, i, column) for i, value in enumerate(values)])
+            elif column == "provenance":
+                self._told |= dict.fromkeys(value for value in values if isinstance(value, str) and value)
             elif column in ("prompt_id", "split", *_GROUPS):
                 self._keep("text", column, ["" if value is None else str(value) for value in values])
             elif (truth := _truth_values(values)) is not None:
@@ -286,6 +293,11 @@ class _Reader:
 
     def _keep(self, kind: str, name: str, values: Any) -> None:
         self._parts.setdefault((kind, name), []).append((self._n, values))
+
+    def told(self) -> Mapping[str, Any]:
+        """Return what the rows say of their provenance: one, or, of rows from several tables, each that there is."""
+        found = [_json_object(text) for text in self._told]
+        return found[0] if len(found) == 1 else {"rows": found} if found else {}
 
     def table(self, origin: str, name: str, provenance: Mapping[str, Any]) -> OutcomeTable:
         models = tuple(dict.fromkeys(model for kind, model in self._parts if kind in ("score", "samples")))
@@ -375,6 +387,15 @@ def _truth_values(values: Sequence[Any]) -> list[bool] | None:
 
 def _without_nan(values: NDArray[np.float64]) -> list[float | None]:
     return [None if value != value else value for value in values.tolist()]
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    """Read a JSON object; any other text is where rows come from, in words."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    return value if isinstance(value, dict) else {"source": text}
 
 
 def _provenance_path(path: Path) -> Path:

@@ -15,6 +15,7 @@ from routellm_core.robustness.scoring import Answers, Progress, Rule, check_demo
 
 Reading = Literal["auto", "log-probabilities", "text"]
 
+_REFUSED = (400, 422)
 _REPEAT_CUE = "Reply with the symbol of the right choice alone."
 
 
@@ -25,8 +26,9 @@ class EndpointError(RouteLLMError, RuntimeError):
 class EndpointModel:
     """A remote model that is asked by the rule "symbol", the only one such an endpoint allows.
 
-    Its first token's top log-probabilities are compared where it gives them; else what it writes is read, and what cannot be read
-    is counted. Likelihoods of given texts, which "hybrid" and "cloze" need, are not to be had.
+    Its first token's top log-probabilities are compared where it gives them; where it gives none, or refuses the call that asks
+    for them, what it writes is read, and what cannot be read is counted. Likelihoods of given texts, which "hybrid" and "cloze"
+    need, are not to be had.
 
     Args:
         client: An `openai.OpenAI` client, or one with the same methods.
@@ -96,7 +98,7 @@ class EndpointModel:
         reading = self._reading
         chosen: list[int | None] = []
         if reading != "text":
-            top = self._top(asked[0][1])
+            top = self._first_top(asked[0][1])
             if top is None and reading == "log-probabilities":
                 raise ConfigurationError(f"{self._model!r} gives no log-probabilities: take reading='text'")
             reading = "text" if top is None else "log-probabilities"
@@ -122,6 +124,14 @@ class EndpointModel:
     def _by_log_probabilities(self, item: Item, prompt: str) -> int | None:
         top = self._top(prompt)
         return None if top is None else likeliest(item, top)
+
+    def _first_top(self, prompt: str) -> dict[str, float] | None:
+        try:
+            return self._top(prompt)
+        except EndpointError as error:
+            if getattr(error.__cause__, "status_code", None) in _REFUSED:  # some models refuse the option as such
+                return None
+            raise
 
     def _top(self, prompt: str) -> dict[str, float] | None:
         content = getattr(self._call(prompt, max_tokens=1, logprobs=True, top_logprobs=20).logprobs, "content", None)

@@ -127,7 +127,7 @@ def average_answers(
     counts = (~np.isnan(samples)).sum(axis=2)
     scores = np.where(counts > 0, np.nansum(samples, axis=2) / np.maximum(counts, 1), np.nan)
     unreadable = {model: sum(one.unparsable for one in given) for model, given in answers.items()}
-    first = next(iter(answers.values()))[0]
+    read_by = {model: "; ".join(dict.fromkeys(one.how for one in given)) for model, given in answers.items()}
     variances = dict(zip(answers, (round(float(v), 6) for v in _variances(samples)), strict=True))
     return OutcomeTable(
         prompts=tuple(item.prompt for item in items),
@@ -138,7 +138,7 @@ def average_answers(
         samples=samples,
         provenance={
             "prompt template": _template(items[0]),
-            "read by": first.how,
+            "read by": read_by if len(set(read_by.values())) > 1 else next(iter(read_by.values())),
             "unparsable": unreadable,
             **(provenance or {}),
             "variance within a prompt": variances,

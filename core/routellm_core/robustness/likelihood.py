@@ -1,6 +1,8 @@
 """Log-likelihoods of texts after prompts by a causal model of `transformers`; the one module here that imports torch."""
 
-from collections.abc import Iterator, Sequence
+import copy
+import inspect
+from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any
@@ -13,6 +15,8 @@ try:
     import transformers
 except ImportError as error:
     raise MissingDependencyError.for_extra("Scoring answers by likelihood", "torch") from error
+
+_CALL_TOKENS = 24  # about as many tokens are read in the time that a call takes to go through all weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +36,8 @@ class CausalScorer:
         tokenizer: Its tokenizer; None loads it from the folder or repository.
         batch_size: How many prompts are read at once, each with all its continuations.
         prefix_cache: Read what continuations and prompts share only once. A model whose cache is of another kind than the
-            usual keys and values (one without attention, say) needs False.
+            usual keys and values (one that mixes attention with something else, say) needs False; one that takes no positions
+            is read without in any case.
         name: What tables call the model; None takes the last part of its path.
         revision: The revision on the Hub.
 
@@ -66,7 +71,10 @@ class CausalScorer:
         self._model = model.eval()
         self._tokenizer = tokenizer
         self._batch_size = batch_size
-        self._prefix_cache = prefix_cache
+        self._takes = frozenset(inspect.signature(model.forward).parameters)
+        # What a model takes and gives back keys and values as was renamed in transformers 5.24.
+        self._cache_name = "cache" if "cache" in self._takes else "past_key_values"
+        self._prefix_cache = prefix_cache and {"position_ids", self._cache_name} <= self._takes
         self.name = name or str(model.config.name_or_path).rstrip("/").rpartition("/")[2] or "model"
 
     def __repr__(self) -> str:
@@ -102,7 +110,7 @@ class CausalScorer:
         with torch.inference_mode():
             for done in range(0, len(order), self._batch_size):
                 rows = order[done : done + self._batch_size]
-                found = self._batch([questions[i] for i in rows])
+                found = iter(self._batch([questions[i] for i in rows]))
                 for i in rows:
                     results[i] = [Likelihood(next(found), scored) for scored in questions[i].scored]
                 if progress is not None:
@@ -135,8 +143,8 @@ class CausalScorer:
             ids = ids[:-1]  # some tokenizers end every text
         return ids
 
-    def _batch(self, questions: Sequence[_Question]) -> Iterator[float]:
-        """Yield the log-probability of every continuation, question by question."""
+    def _batch(self, questions: Sequence[_Question]) -> list[float]:
+        """Return the log-probability of every continuation, question by question."""
         if self._prefix_cache:
             common, rests = _split_common([question.prefix for question in questions])
         else:
@@ -149,43 +157,59 @@ class CausalScorer:
                 whole = tail if self._prefix_cache else question.prefix + tail
                 row = reads.setdefault((owner, tuple(whole[:-1])), len(reads))
                 asked.append((row, whole, count))
-        owners = [owner for owner, _ in reads]
-        cache, mask = self._read_prefixes(common, rests, owners)
-        ids, own = _padded([read for _, read in reads], left=False)
-        logits = self._run(ids, torch.cat([mask, own], dim=1), cache).logits
-        for row, whole, count in asked:
-            start = len(whole) - count
-            scores = torch.log_softmax(logits[row, start - 1 : len(whole) - 1].float(), dim=-1)
-            chosen = torch.tensor(whole[start:], device=scores.device)
-            yield float(scores.gather(1, chosen[:, None]).sum())
+        cache, mask = self._read_prefixes(common, rests)
+        read = [list(tokens) for _, tokens in reads]
+        found = [0.0] * len(asked)
+        groups = _alike([len(tokens) for tokens in read])
+        for group in groups:
+            rows = [list(reads)[row][0] for row in group]
+            ids, own = _padded([read[row] for row in group], left=False)
+            # The last group may have the cache itself, the others need copies.
+            part = cache if cache is None or group is groups[-1] else copy.deepcopy(cache)
+            if part is not None:
+                part.batch_select_indices(torch.tensor(rows))
+            logits = self._run(ids, torch.cat([mask[rows], own], dim=1), part).logits
+            place = {row: at for at, row in enumerate(group)}
+            for i, (row, whole, count) in enumerate(asked):
+                if row not in place:
+                    continue
+                start = len(whole) - count
+                scores = torch.log_softmax(logits[place[row], start - 1 : len(whole) - 1].float(), dim=-1)
+                chosen = torch.tensor(whole[start:], device=scores.device)
+                found[i] = float(scores.gather(1, chosen[:, None]).sum())
+        return found
 
-    def _read_prefixes(self, common: list[int], rests: Sequence[list[int]], owners: Sequence[int]) -> tuple[Any, Any]:
-        """Read what all prompts share once and the rest of each once; returns the cache and its mask, a row an owner."""
+    def _read_prefixes(self, common: list[int], rests: Sequence[list[int]]) -> tuple[Any, Any]:
+        """Read what all prompts share once and the rest of each once; returns the cache and its mask, a row a prompt."""
         cache, mask = None, torch.ones((len(rests), 0), dtype=torch.long)
         if common:
             mask = torch.ones((1, len(common)), dtype=torch.long)
-            cache = self._run(torch.tensor([common]), mask, keep=True).past_key_values
+            cache = self._kept(torch.tensor([common]), mask)
             cache.batch_repeat_interleave(len(rests))
             mask = mask.expand(len(rests), -1)
         if any(rests):
             ids, own = _padded(rests, left=True)
             mask = torch.cat([mask, own], dim=1)
-            cache = self._run(ids, mask, cache, keep=True).past_key_values
-        if cache is not None:
-            cache.batch_select_indices(torch.tensor(owners))
-        return cache, mask[list(owners)]
+            cache = self._kept(ids, mask, cache)
+        return cache, mask
+
+    def _kept(self, ids: Any, mask: Any, cache: Any = None) -> Any:
+        return getattr(self._run(ids, mask, cache, keep=True), self._cache_name)
 
     def _run(self, ids: Any, mask: Any, cache: Any = None, *, keep: bool = False) -> Any:
         """Read tokens that stand behind those of the cache; `mask` covers both. Of what is only kept no logits are made."""
         positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -ids.shape[1] :]
         device = self._model.device
+        options = {
+            "position_ids": positions.to(device),
+            "logits_to_keep": 1 if keep else 0,
+            self._cache_name: cache,
+        }
         return self._model(
             input_ids=ids.to(device),
             attention_mask=mask.to(device),
-            position_ids=positions.to(device),
-            past_key_values=cache,
             use_cache=keep or cache is not None,
-            logits_to_keep=1 if keep else 0,
+            **{name: value for name, value in options.items() if name in self._takes},
         )
 
 
@@ -200,6 +224,18 @@ def _split_common(rows: Sequence[list[int]]) -> tuple[list[int], list[list[int]]
 def _common(a: Sequence[int], b: Sequence[int]) -> int:
     """Return how many tokens two lists begin with alike."""
     return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+
+
+def _alike(lengths: Sequence[int]) -> list[list[int]]:
+    """Group rows of like lengths, so that little is read in vain and the model is not called for each row by itself."""
+    groups: list[list[int]] = []
+    for row in sorted(range(len(lengths)), key=lambda i: lengths[i]):
+        # A row joins the group before it if that costs the others fewer tokens of padding than one more call is worth.
+        if groups and (lengths[row] - lengths[groups[-1][0]]) * len(groups[-1]) <= _CALL_TOKENS:
+            groups[-1].append(row)
+        else:
+            groups.append([row])
+    return groups
 
 
 def _padded(rows: Sequence[Sequence[int]], *, left: bool) -> tuple[Any, Any]:

@@ -91,6 +91,8 @@ def test_labels_of_a_remote_model(routellm, asked, tmp_path, monkeypatch):
     assert table.models == ("small",)
     assert table.scores[:, 0] == pytest.approx([1 / 3] * 6)
     assert table.provenance["variance within a prompt"]["small"] == pytest.approx(1 / 3, abs=1e-5)
+    rows = [json.loads(line) for line in (tmp_path / "l.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert {"prompt template", "scoring rule", "averaged over", "seed"} <= set(json.loads(rows[-1]["provenance"]))
     assert (tmp_path / "report" / "report.html").is_file()
 
 
@@ -117,6 +119,7 @@ def test_labels_bad_input(routellm, asked, tmp_path, monkeypatch):
         ((), "one item and one model"),
         (("--remote", "m"), "--remote 'm' must be NAME=VALUE"),
         (("--remote", "a=m"), "needs a key"),
+        (("--average", "demonstrations"), "--pool keeps 20 questions for demonstrations: there are 6, none is left"),
     ):
         code, printed, err = routellm("labels", "--data", asked, *out, *arguments)
         assert (code, printed) == (2, "")

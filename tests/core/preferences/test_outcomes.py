@@ -54,6 +54,28 @@ def test_what_is_written_is_read(tmp_path, suffix):
     assert read_outcomes(path).provenance == {}
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_rows_tell_where_they_come_from(tmp_path, suffix):
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow")
+    path = write_outcomes(small(), tmp_path / f"table{suffix}", in_rows=True)
+    same(small(), read_outcomes(path))
+    (tmp_path / f"table{suffix}.provenance.json").unlink()
+    same(small(), read_outcomes(path))
+
+
+def test_rows_of_several_tables_tell_each_of_their_sources(tmp_path):
+    rows = [
+        {"prompt": "a", "score::m": 1, "provenance": '{"seed": 1}'},
+        {"prompt": "b", "score::m": 0, "provenance": '{"seed": 2}'},
+        {"prompt": "c", "score::m": 0, "provenance": "a friend"},
+        {"prompt": "d", "score::m": 0},
+    ]
+    path = tmp_path / "t.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert read_outcomes(path).provenance == {"rows": [{"seed": 1}, {"seed": 2}, {"source": "a friend"}]}
+
+
 def test_selections():
     table = small()
     assert len(table) == 3

@@ -48,6 +48,24 @@ def test_a_server_without_log_probabilities_is_read_as_text():
     assert (silent.unparsable, silent.accuracy) == (8, 0.0)
 
 
+@pytest.mark.parametrize("status", [400, 422])
+def test_a_model_that_refuses_to_give_log_probabilities_is_read_as_text(status):
+    behaviour = Behaviour(status=status, failures=1, text="B")
+    with OpenAIServer(behaviours={"small": behaviour}) as server, client(server) as asked:
+        answers = EndpointModel(asked, "small").answer(ITEMS)
+    assert (answers.chosen, answers.how) == ((1,) * 8, "symbol, generated text")
+
+
+def test_a_model_that_refuses_every_call_cannot_be_asked():
+    behaviour = Behaviour(status=400)
+    with (
+        OpenAIServer(behaviours={"small": behaviour}) as server,
+        client(server) as asked,
+        pytest.raises(EndpointError, match=r"BadRequestError \(status 400\)"),
+    ):
+        EndpointModel(asked, "small").answer(ITEMS)
+
+
 @pytest.mark.parametrize("rule", ["hybrid", "cloze"])
 def test_says_which_rule_cannot_be_had(rule):
     with pytest.raises(ConfigurationError, match=f"rule '{rule}' cannot be had of 'small'.*or a local model"):

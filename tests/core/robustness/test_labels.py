@@ -77,6 +77,22 @@ def test_nothing_readable_has_no_score():
     assert math.isnan(label_variances(table)[0])
 
 
+def test_models_that_are_read_otherwise_are_told_apart():
+    chosen = (0,) * 6
+    answers = {
+        "local": [Answers(tuple(ITEMS), chosen, "symbol, log-likelihood")] * 2,
+        "remote": [
+            Answers(tuple(ITEMS), chosen, f"symbol, {by}") for by in ("top log-probabilities", "generated text")
+        ],
+    }
+    assert average_answers(ITEMS, answers).provenance["read by"] == {
+        "local": "symbol, log-likelihood",
+        "remote": "symbol, top log-probabilities; symbol, generated text",
+    }
+    del answers["remote"]
+    assert average_answers(ITEMS, answers).provenance["read by"] == "symbol, log-likelihood"
+
+
 def test_refuses():
     with pytest.raises(ConfigurationError, match="one item and one model"):
         permutation_labels(ITEMS, [])

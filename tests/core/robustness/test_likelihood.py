@@ -74,6 +74,32 @@ def test_shared_beginnings_change_nothing(tiny):
         assert first.log_probability == pytest.approx(last.log_probability, abs=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("family", "options"),
+    [
+        ("gpt2", {"n_embd": 32, "n_layer": 2, "n_head": 2}),
+        ("bloom", {"hidden_size": 32, "n_layer": 2, "n_head": 2}),  # takes no positions
+        ("mamba", {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 4}),  # has no attention
+    ],
+)
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Mamba's: that its fast kernels are not installed
+def test_other_families(family, options):
+    require_torch()
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from routellm_core.robustness.likelihood import CausalScorer
+
+    made = tokenizer(LLAMA_TOKENS, begin=LLAMA_TOKENS[0])
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(family, vocab_size=len(made), initializer_range=0.2, pad_token_id=0, **options)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    found = CausalScorer(model, made, batch_size=4).log_likelihoods(PROMPTS, CONTINUATIONS)
+    for prompt, texts, likelihoods in zip(PROMPTS, CONTINUATIONS, found, strict=True):
+        for text, likelihood in zip(texts, likelihoods, strict=True):
+            assert likelihood.log_probability == pytest.approx(straight(model, made, prompt, text)[0], abs=1e-4)
+
+
 def test_a_tokenizer_without_a_first_token_cannot_score_an_empty_prompt(tiny):
     from routellm_core.robustness.likelihood import CausalScorer
 
