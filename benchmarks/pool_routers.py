@@ -48,7 +48,7 @@ from routellm_core.preferences.outcomes import OutcomeTable, read_outcomes
 from routellm_core.routers.base import Router
 from routellm_core.routers.knn import KNNRouter
 from routellm_core.routers.outcome import OutcomeRouter
-from routellm_core.task_state import TaskSummary, task_scores
+from routellm_core.task_state import TaskConfidence, TaskSummary, task_scores
 from routellm_core.training.matrix_factorization import MatrixFactorizationConfig, train_matrix_factorization
 from routellm_core.training.outcome_cluster import ClusterConfig, train_cluster
 from routellm_core.training.outcome_confidence import share_of_right_votes
@@ -258,8 +258,32 @@ class NewTask:
     distance: float
 
 
-def choose_for_new_task(table: OutcomeTable, task: str, embedder: Embedder, config: KNNConfig) -> NewTask:
-    """Train on all other tasks and choose for this one in every way."""
+@dataclass(frozen=True, eq=False)
+class AskedTask:
+    """What a router that was trained on all other tasks says about one.
+
+    Attributes:
+        held: The prompts of the task.
+        scores: Predicted correctness, shape (n, m).
+        distances: Of each prompt from the training prompts, shape (n,).
+        confidence: How far the predictions can be trusted.
+    """
+
+    held: OutcomeTable
+    scores: Array
+    distances: Array
+    confidence: TaskConfidence
+
+    def for_models(self, models: Sequence[str]) -> "AskedTask":
+        """Return the same for some of the models; with knn as published, what they alone would have given."""
+        columns = [self.held.models.index(model) for model in models]
+        return AskedTask(
+            self.held.for_models(models), self.scores[:, columns], self.distances, self.confidence.for_columns(columns)
+        )
+
+
+def ask_about_new_task(table: OutcomeTable, task: str, embedder: Embedder, config: KNNConfig) -> AskedTask:
+    """Train on all other tasks and score this one."""
     inside = np.array(table.groups) == task
     router, _ = train_knn(table.select(~inside), embedder, config)
     confidence = router.confidence
@@ -267,10 +291,15 @@ def choose_for_new_task(table: OutcomeTable, task: str, embedder: Embedder, conf
         raise SystemExit(f"{table.name} has too few tasks")
     held = table.select(inside)
     found = router.score_with_distance(held.prompts)
-    scores, summary = found[:, :-1], TaskSummary.of(found[:, :-1], found[:, -1])
-    distance = float(found[:, -1].mean())
-    order = range(len(table.models))
-    context = PolicyContext(candidates=table.models, models=table.models, confidence=confidence)
+    return AskedTask(held, found[:, :-1], found[:, -1], confidence)
+
+
+def choose_for_new_task(asked: AskedTask) -> NewTask:
+    """Choose for the task in every way."""
+    held, scores, confidence = asked.held, asked.scores, asked.confidence
+    summary, distance = TaskSummary.of(scores, asked.distances), float(asked.distances.mean())
+    order = range(len(held.models))
+    context = PolicyContext(candidates=held.models, models=held.models, confidence=confidence)
     columns = {"best on average": int(confidence.accuracies.argmax())}
     for name, policy in (("S1", "s1"), ("S2", "s2"), ("S3", "s3")):
         made = get_policy(policy)
@@ -298,7 +327,7 @@ def new_tasks(pool: Pool, embedder: Embedder, config: KNNConfig) -> dict[str, Ar
     reached = {name: np.zeros(len(table)) for name in names}
     for task in np.unique(tasks):
         inside = tasks == task
-        chosen = choose_for_new_task(table, task, embedder, config)
+        chosen = choose_for_new_task(ask_about_new_task(table, task, embedder, config))
         for name, column in chosen.columns.items():
             reached[name][inside] = chosen.held.scores[:, column]
         at = np.arange(len(chosen.held))

@@ -8,11 +8,21 @@ The router is knn as published: k = 5, uniform weights.
 """
 
 from collections.abc import Sequence
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 
-from benchmarks.pool_routers import PAPER_KNN, NewTask, Pool, choose_for_new_task, mean_interval, pools
+from benchmarks.pool_routers import (
+    PAPER_KNN,
+    AskedTask,
+    NewTask,
+    Pool,
+    ask_about_new_task,
+    choose_for_new_task,
+    mean_interval,
+    pools,
+)
 from benchmarks.replication.common import Array, Run, bundled, grouped_intervals, run_for
 from benchmarks.replication.routellm_data import alpaca_outcomes
 from routellm_core.evaluation.pool_bounds import best_single_column
@@ -56,10 +66,21 @@ def correlation(a: Array, b: Array, *, ranks: bool = False) -> float:
     return float(np.corrcoef(a, b)[0, 1]) if a.std() > 0 and b.std() > 0 else float("nan")
 
 
-def measure(pool: Pool) -> dict[str, Any]:
-    """Choose for every task as if it were new; return the rows of the paper's table, and p beside its estimate."""
-    table, tasks = pool.table, np.array(pool.table.groups)
-    chosen = {str(task): choose_for_new_task(table, str(task), bundled(), PAPER_KNN) for task in np.unique(tasks)}
+@cache
+def asked(table: OutcomeTable) -> dict[str, AskedTask]:
+    """Ask a router that was trained on all other tasks about each task."""
+    return {task: ask_about_new_task(table, task, bundled(), PAPER_KNN) for task in sorted(set(table.groups or ()))}
+
+
+def measure(pool: Pool, largest: Pool) -> dict[str, Any]:
+    """Choose for every task as if it were new; return the rows of the paper's table, and p beside its estimate.
+
+    Args:
+        pool: The models to choose from.
+        largest: A pool on the same prompts that has them all, so that neighbours are looked for once.
+    """
+    table = pool.table
+    chosen = {task: choose_for_new_task(one.for_models(table.models)) for task, one in asked(largest.table).items()}
     groups = np.concatenate([np.repeat(task, len(one.held)) for task, one in chosen.items()])
     reached = {
         name: np.concatenate([one.held.scores[:, one.columns[name]] for one in chosen.values()])
@@ -105,6 +126,11 @@ def measure(pool: Pool) -> dict[str, Any]:
             for task, one in chosen.items()
         },
     }
+
+
+def described(pool: Pool, largest: Pool) -> dict[str, Any]:
+    """Return the measurements of a pool with its name."""
+    return {"pool": pool.name, **measure(pool, largest)}
 
 
 def gain(chosen: NewTask, name: str) -> float:
@@ -275,7 +301,7 @@ def main() -> None:
         run.part("benchmark_datasets-labels-1", lambda: few_labels("MMLU-Pro", found[2].table, found[2:4], repeats))
     for position, pool in enumerate(found):
         slug = f"benchmark_datasets-tasks-{position}"
-        run.part(slug, lambda pool=pool: {"pool": pool.name, **measure(pool)})  # type: ignore[misc]
+        run.part(slug, partial(described, pool, found[position - position % 2]))
 
 
 if __name__ == "__main__":

@@ -43,12 +43,14 @@ class Run:
         data: The folder of the input tables.
         results: Where results are kept.
         quick: Compute on a small part of everything, to try the scripts; never for the page.
+        only: Compute no part whose name does not hold this.
         inputs: The tables that were read, by name.
     """
 
     data: Path
     results: Path
     quick: bool = False
+    only: str = ""
     inputs: dict[str, str] = field(default_factory=dict)
 
     def table(self, name: str) -> Path:
@@ -59,10 +61,12 @@ class Run:
         return path
 
     def part(self, name: str, compute: Callable[[], Any]) -> Any:
-        """Return a part of the results: from its file, or else computed and stored."""
+        """Return a part of the results: from its file, or else computed and stored; None where it was not asked for."""
         path = self.results / f"{name}.json"
         if path.is_file():
             return json.loads(path.read_text(encoding="utf-8"))["result"]
+        if self.only not in name:
+            return None
         start = time.process_time()
         result = plain(compute())
         seconds = round(time.process_time() - start, 1)
@@ -81,6 +85,7 @@ def run_for(description: str | None, arguments: Sequence[str] | None = None) -> 
     parser.add_argument("--results", type=Path, default=RESULTS, help="where the results are kept, as JSON")
     parser.add_argument("--fresh", action="store_true", help="compute again what is there")
     parser.add_argument("--quick", action="store_true", help="a small part of everything, to try the script")
+    parser.add_argument("--only", default="", metavar="TEXT", help="compute the parts alone whose name holds this")
     options = parser.parse_args(arguments)
     data = os.environ.get("ROUTELLM_OUTCOME_DATA")
     if not data:
@@ -91,7 +96,7 @@ def run_for(description: str | None, arguments: Sequence[str] | None = None) -> 
         main = __import__("__main__").__spec__.name.rsplit(".", 1)[-1]
         for path in options.results.glob(f"{main}-*.json"):
             path.unlink()
-    return Run(Path(data), options.results, options.quick)
+    return Run(Path(data), options.results, options.quick, options.only)
 
 
 def plain(value: Any) -> Any:

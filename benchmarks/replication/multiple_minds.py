@@ -2,10 +2,11 @@
 
     python -m benchmarks.replication.multiple_minds [--results FOLDER] [--fresh] [--quick]
 
-Parts: `policies` (classifiers and clusters by policy, beside bounds and baselines, with the cost of a call in place of latency),
-`size` (share of the oracle against training prompts), `candidates` (what each model adds to the oracle), `leak` (what happens if
-one candidate was trained on the prompts that the labels come from), `encoder` (as `policies`, on an encoder's vectors). Routers are trained on the rows of split "train" and measured
-on "dev". Features of the encoder are used where `features.py` has made them.
+Parts: `policies` (classifiers and clusters by policy, beside bounds and baselines, with the cost of a call in place of
+latency), `size` (share of the oracle against training prompts), `candidates` (what each model adds to the oracle), `leak` (what
+happens if one candidate was trained on the prompts that the labels come from), `encoder` (as `policies`, on an encoder's
+vectors). Routers are trained on the rows of split "train" and measured on "dev". Features of the encoder are used where
+`features.py` has made them.
 """
 
 from collections.abc import Mapping

@@ -75,8 +75,9 @@ def benchmark_datasets(stored: Stored) -> tuple[list[str], list[Claim]]:
         lines += table([*head, "paper (HELM): quality, ratio, mean B"], rows)
         lines += [
             f"Right votes of the predictors: {interval(pool['right votes, task known'])} on tasks that are half known,",
-            f"{interval(pool['right votes, task new'])} on new ones (paper: 0.59). Mean error of p: {interval(pool['error of p'])}",
-            f"(paper: 0.116). Correlation over tasks of the error of p with the gain of S3: {number(p_and_gain(pool), 2)}.",
+            f"{interval(pool['right votes, task new'])} on new ones (paper: 0.59).",
+            f"Mean error of p: {interval(pool['error of p'])} (paper: 0.116).",
+            f"Correlation over tasks of the error of p with the gain of S3: {number(p_and_gain(pool), 2)}.",
             "",
         ]
     if pools:
@@ -87,8 +88,8 @@ def benchmark_datasets(stored: Stored) -> tuple[list[str], list[Claim]]:
         counts = list(few[0]["reached"])
         lines += ["### A few labels of the new task", ""]
         lines += [
-            f"S1 over the rest of the task; {runs[0]['repeats']} draws a task; intervals over tasks. Quality of the model picked, and in",
-            "brackets how often it was the best one.",
+            f"S1 over the rest of the task; {runs[0]['repeats']} draws a task; intervals over tasks.",
+            "Quality of the model picked, and in brackets how often it was the best one.",
             "",
         ]
         rows = [
@@ -105,9 +106,9 @@ def benchmark_datasets(stored: Stored) -> tuple[list[str], list[Claim]]:
     if graded:
         lines += ["### One choice a prompt, on graded answers", ""]
         lines += [
-            f"{len(graded['models'])} open models on {graded['n']} instructions of AlpacaEval, in place of MixInstruct; the score is how",
-            "probably GPT-4 prefers the answer to GPT-4-1106's. Five folds over prompts. A call takes one answer, where rankers take one",
-            "of every model.",
+            f"{len(graded['models'])} open models on {graded['n']} instructions of AlpacaEval, in place of MixInstruct;",
+            "the score is how probably GPT-4 prefers the answer to GPT-4-1106's. Five folds over prompts.",
+            "A call takes one answer, where rankers take one of every model.",
             "",
         ]
         lines += table(

@@ -25,9 +25,9 @@ def multiple_minds(stored: Stored) -> tuple[list[str], list[Claim]]:
     if found:
         found["routers"] |= stored.result("multiple_minds-encoder") or {}
         lines += [
-            f"Nine open models, {found['n'][0]:,} training prompts, {found['n'][1]:,} held out. Mean size of the model called, in",
-            "billions of parameters, stands for latency, which the data do not have: over all calls, and, as the paper counts, over",
-            "those answered right alone.",
+            f"Nine open models, {found['n'][0]:,} training prompts, {found['n'][1]:,} held out. The mean size",
+            "of the model called, in billions of parameters, stands for latency, which the data do not have: over all calls,",
+            "and, as the paper counts, over those answered right alone.",
             "",
         ]
         head = ["router", "policy", "quality", "less the best single", "favourite", "mean B", "mean B, right alone"]
@@ -93,7 +93,7 @@ def multiple_minds(stored: Stored) -> tuple[list[str], list[Claim]]:
         lines += ["### Labels from data that a candidate was trained on", ""]
         lines += [
             f"Simulated on {leak['model']} (right on {leak['accuracy']:.3f} of the held-out prompts): a share of the training",
-            "prompts is answered right by heart. None of the pools here is known to have such a model, as the paper's has MetaMath.",
+            "prompts is answered right by heart. None of the pools here is known to have such a model, as MetaMath is there.",
             "",
         ]
         rows = [
@@ -122,7 +122,7 @@ def multiple_minds(stored: Stored) -> tuple[list[str], list[Claim]]:
         claims.append(
             (
                 "Labels from data that a candidate was trained on make every query go to it (99.6% to MetaMath, from its code)",
-                HOLDS if last["sent to it"] > 0.9 and last["loss"][2] < 0 else OPEN,
+                f"{HOLDS}, simulated" if last["sent to it"] > 0.9 and last["loss"][2] < 0 else OPEN,
                 f"simulated: {percent(last['sent to it'])} of the calls, {interval(last['loss'], sign=True)}",
             )
         )

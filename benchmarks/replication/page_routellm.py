@@ -63,7 +63,7 @@ def routellm(stored: Stored) -> tuple[list[str], list[Claim]]:
                 [
                     name,
                     *(interval(row[key]) for key in ("cpt50", "cpt80", "apgr")),
-                    number(row["apgr_deciles"][0]),
+                    number(found["at eleven points"][name]),
                     PAPER.get(benchmark, {}).get(name, "-"),
                 ]
                 for name, row in found["routers"].items()

@@ -80,8 +80,8 @@ def similarity_part(near: Any, tables: Any) -> tuple[list[str], Claim]:
     ]
     lines += table(["benchmark", "training set", "similarity", "paper", "APGR of mf", "APGR of sw_ranking"], rows)
     lines += [
-        f"Rank correlation of similarity and APGR over the {len(x)} points: {interval(value, 2)}. The points share routers "
-        "and prompts, so the interval is too narrow.",
+        f"Rank correlation of similarity and APGR over the {len(x)} points: {interval(value, 2)}. ",
+        "The points share routers and prompts, so the interval is too narrow.",
         "",
     ]
     return lines, (

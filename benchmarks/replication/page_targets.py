@@ -6,7 +6,7 @@ from benchmarks.replication.writing import HOLDS, OPEN, Claim, Stored, interval,
 def targets(stored: Stored) -> tuple[list[str], list[Claim]]:
     """Write what there is on perturbed labels."""
     lines = [
-        "What other ways of putting a question do to labels and to routers' decisions is measured in [robustness](robustness.md).",
+        "What other ways of putting a question do to labels and to routers' decisions: [robustness](robustness.md).",
         "Here: what noise in labels does to the ranking of routers.",
         "",
     ]
@@ -39,7 +39,7 @@ def targets(stored: Stored) -> tuple[list[str], list[Claim]]:
     ]
     rows += [
         [
-            f"{float(share):.0%} of the labels of {found['training']:,} training questions turned round, {len(row['apgr'])} routers",
+            f"{float(share):.0%} of {found['training']:,} training questions' labels turned round, {len(row['apgr'])} routers",
             number(row["tau"], 2),
             "-",
         ]
@@ -55,6 +55,6 @@ def targets(stored: Stored) -> tuple[list[str], list[Claim]]:
         (
             "Perturbations reorder leaderboards (tau .455 to .855 between rankings of models; here: between rankings of routers)",
             HOLDS if ten[0] < 0.9 else OPEN,
-            f"10% of labels turned round: tau {interval(ten, 2)}; another sample of questions, unperturbed: {interval(sample, 2)}",
+            f"10% of labels turned round: tau {interval(ten, 2)}; another sample, unperturbed: {interval(sample, 2)}",
         )
     ]

@@ -2,8 +2,8 @@
 
     python -m benchmarks.replication.routellm [--results FOLDER] [--fresh] [--quick]
 
-Parts: `tables` (the layout of Tables 1 to 3, with paired differences), `labels` (APGR against labels of the benchmark's own kind),
-`transfer` (Table 4), `similarity` (Table 5), `savings` (Table 6), `overhead` (Table 7). The other two routers are in
+Parts: `tables` (the layout of Tables 1 to 3, with paired differences), `labels` (APGR against labels of the benchmark's own
+kind), `transfer` (Table 4), `similarity` (Table 5), `savings` (Table 6), `overhead` (Table 7). The other two routers are in
 `language_models.py`. What stands in for the paper's data is in `routellm_data.py`; both routers read the library's embedding.
 """
 
@@ -28,7 +28,8 @@ from benchmarks.robustness_routers import PairOfOutcomes
 from routellm_core.embedders.bundled import BundledEmbedder
 from routellm_core.evaluation.baselines import length_win_rates, oracle_win_rates, random_apgr
 from routellm_core.evaluation.bootstrap import bootstrap_pair
-from routellm_core.evaluation.metrics import cost_saving_ratio
+from routellm_core.evaluation.curve import CostQualityCurve
+from routellm_core.evaluation.metrics import average_performance_gap_recovered, cost_saving_ratio
 from routellm_core.evaluation.similarity import nearest_cosines
 from routellm_core.evaluation.transfer import transfer
 from routellm_core.preferences.battles import PreferenceDataset
@@ -38,7 +39,7 @@ from routellm_core.training.matrix_factorization import MatrixFactorizationConfi
 from routellm_core.training.outcome_knn import KNNConfig, train_knn
 from routellm_core.training.similarity_weighted import SimilarityWeightedConfig, train_similarity_weighted
 
-FIGURES = ("apgr", "apgr_deciles", "cpt50", "cpt80")
+FIGURES = ("apgr", "cpt50", "cpt80")
 LABELS = {"MMLU": (0, 50, 200, 500, 1500), "GSM8K": (0, 50, 200, 330)}
 TEST_GSM8K = 331
 DRAWS = 2
@@ -109,6 +110,10 @@ class Experiment:
             "weak": found.weak,
             "strong": found.strong,
             "routers": found.figures,
+            "at eleven points": {
+                name: average_performance_gap_recovered(CostQualityCurve.from_win_rates(one, weak, strong), "deciles")
+                for name, one in routers.items()
+            },
             "random, one run": random_apgr(weak, strong),
             "oracle": oracle.figures["oracle"]["apgr"],
             "differences": {f"{a} - {b}": figures["apgr"] for (a, b), figures in found.differences.items()},

@@ -2,8 +2,8 @@
 
     python -m benchmarks.replication.targets [--results FOLDER] [--fresh] [--quick]
 
-Part `rankings`: routers for the pair of RouteLLM are ranked by APGR on MMLU; then labels are perturbed, of the benchmark or of the
-training data, and they are ranked again. Kendall's tau between the two rankings, beside the tau between rankings on two
+Part `rankings`: routers for the pair of RouteLLM are ranked by APGR on MMLU; then labels are perturbed, of the benchmark or of
+the training data, and they are ranked again. Kendall's tau between the two rankings, beside the tau between rankings on two
 bootstrap samples of unperturbed labels: what a benchmark of this size leaves open anyway. What the way a question is put does
 to a router's own decisions is measured by `benchmarks/robustness_routers.py`, see docs/robustness.md.
 """
