@@ -4,9 +4,9 @@
 
 Parts: `policies` (classifiers and clusters by policy, beside bounds and baselines, with the cost of a call in place of
 latency), `size` (share of the oracle against training prompts), `candidates` (what each model adds to the oracle), `leak` (what
-happens if one candidate was trained on the prompts that the labels come from), `encoder` (as `policies`, on an encoder's
-vectors). Routers are trained on the rows of split "train" and measured on "dev". Features of the encoder are used where
-`features.py` has made them.
+happens if one candidate was trained on the prompts that the labels come from), `within` (one benchmark at a time), `encoder`
+(as `policies`, on an encoder's vectors). Routers are trained on the rows of split "train" and measured on "dev". Features of
+the encoder are used where `features.py` has made them.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.pool_routers import Pool, choose, mean_interval, policies_for, pools
-from benchmarks.replication.common import Array, Run, StoredFeatures, bundled, run_for
+from benchmarks.replication.common import Array, Run, StoredFeatures, bundled, grouped_intervals, run_for
 from benchmarks.replication.features import FILE
 from routellm_core.evaluation.pool_bounds import (
     best_single_column,
@@ -222,12 +222,46 @@ def leak(parts: Parts) -> dict[str, Any]:
     return {"model": parts.models[column], "accuracy": float(parts.dev.scores[:, column].mean()), "rows": rows}
 
 
+def within(parts: Parts) -> dict[str, Any]:
+    """Route within one benchmark at a time, as the paper does; and with one router for all, against the best model of each."""
+    tasks, dev_tasks = np.array(parts.train.groups), np.array(parts.dev.groups)
+    whole = train_multilabel(parts.train, bundled(), LINEAR)[0].score(parts.dev.prompts).argmax(axis=1)
+    rows: dict[str, Any] = {}
+    gains: dict[str, list[Array]] = {"one router a benchmark": [], "one router for all": [], "best single of all": []}
+    groups: list[str] = []
+    for task in np.unique(tasks):
+        train, dev = parts.train.select(tasks == task), parts.dev.select(dev_tasks == task)
+        if len(train) < 150 or len(dev) < 20:
+            continue
+        single = best_single_column(train.scores)
+        picks = train_multilabel(train, bundled(), LINEAR)[0].score(dev.prompts).argmax(axis=1)
+        at, safe = np.arange(len(dev)), dev.scores[:, single]
+        found = {
+            "one router a benchmark": dev.scores[at, picks] - safe,
+            "one router for all": dev.scores[at, whole[dev_tasks == task]] - safe,
+            "best single of all": dev.scores[:, parts.single] - safe,
+        }
+        for name, gain in found.items():
+            gains[name].append(gain)
+        groups += [str(task)] * len(dev)
+        rows[str(task)] = {
+            "n": [len(train), len(dev)],
+            "single": parts.models[single],
+            "best single": float(safe.mean()),
+            "oracle": float(dev.scores.max(axis=1).mean()),
+            "gains": {name: mean_interval(gain) for name, gain in found.items()},
+        }
+    columns = {name: np.concatenate(values) for name, values in gains.items()}
+    return {"tasks": rows, "mean over tasks": grouped_intervals(columns, np.array(groups))}
+
+
 def main() -> None:
     """Run all parts."""
     run = run_for(__doc__)
     parts = Parts(run)
     run.part("multiple_minds-candidates", lambda: candidates(parts))
     run.part("multiple_minds-leak", lambda: leak(parts))
+    run.part("multiple_minds-within", lambda: within(parts))
     run.part("multiple_minds-policies", lambda: policies(parts))
     run.part("multiple_minds-size", lambda: training_size(parts))
     if FILE.is_file() and not run.quick:

@@ -24,7 +24,7 @@ def label_lines(labels: Any) -> list[str]:
     lines = [
         "### APGR against labels of the benchmark's own kind",
         "",
-        "Added to arena's preferences, or alone. First of two draws with its interval; the second in brackets behind.",
+        "Added to arena's preferences, or alone. With few labels two draws: the first with its interval, the second behind it.",
         "",
     ]
     for benchmark, part in labels.items():
@@ -94,7 +94,7 @@ def similarity_part(near: Any, tables: Any) -> tuple[list[str], Claim]:
 def spearman(x: Any, y: Any) -> float:
     """Return the rank correlation; ties have their mean rank."""
     ranks = [np.array([((v < one).sum() + (v <= one).sum() - 1) / 2 for one in v]) for v in (x, y)]
-    return float(np.corrcoef(*ranks)[0, 1]) if min(r.std() for r in ranks) > 0 else float("nan")
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1]) if min(r.std() for r in ranks) > 0 else float("nan")
 
 
 def savings_part(saved: Any) -> tuple[list[str], Claim]:

@@ -42,7 +42,9 @@ from routellm_core.training.similarity_weighted import SimilarityWeightedConfig,
 FIGURES = ("apgr", "cpt50", "cpt80")
 LABELS = {"MMLU": (0, 50, 200, 500, 1500), "GSM8K": (0, 50, 200, 330)}
 TEST_GSM8K = 331
-DRAWS = 2
+TWO_DRAWS = 200
+"""Up to so many labels are drawn twice: with few, it matters which."""
+
 ROUTERS = ("mf", "sw_ranking")
 TRANSFER = {  # table -> (strong, weak)
     "mmlupro_tiger": [
@@ -133,7 +135,7 @@ class Experiment:
         for benchmark, (source, test) in cases.items():
             rates: dict[str, Array] = {"length": length_win_rates(test.prompts)}
             for count in LABELS[benchmark]:
-                for draw in range(DRAWS if count else 1):
+                for draw in range(2 if 0 < count <= TWO_DRAWS else 1):
                     given = source.select(np.random.default_rng(draw).permutation(len(source))[:count])
                     added = [given.to_battles()] if count else []
                     for name in ROUTERS:
