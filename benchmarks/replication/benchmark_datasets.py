@@ -12,6 +12,7 @@ from functools import cache, partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.pool_routers import (
     PAPER_KNN,
@@ -225,7 +226,7 @@ def few_labels(name: str, table: OutcomeTable, of_pools: Sequence[Pool], repeats
     }
 
 
-def first_score(known: Array, cosines: Array, given: Array, near: Array) -> Array:
+def first_score(known: Array, cosines: Array, given: Array, near: NDArray[np.float32]) -> Array:
     """Return S1 of every model, shape (m,), with labelled prompts put among the neighbours of r prompts.
 
     Args:
@@ -236,7 +237,7 @@ def first_score(known: Array, cosines: Array, given: Array, near: Array) -> Arra
     """
     outcomes = np.concatenate([known, np.broadcast_to(given, (len(known), *given.shape))], axis=1)
     order = np.argsort(-np.concatenate([cosines, near], axis=1), axis=1, kind="stable")[:, :5]
-    return np.take_along_axis(outcomes, order[:, :, None], axis=1).mean(axis=(0, 1))
+    return np.asarray(np.take_along_axis(outcomes, order[:, :, None], axis=1).mean(axis=(0, 1)))
 
 
 def summary(

@@ -13,6 +13,7 @@ import hashlib
 import json
 import math
 import os
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -93,8 +94,7 @@ def run_for(description: str | None, arguments: Sequence[str] | None = None) -> 
     if options.quick and options.results == RESULTS:
         raise SystemExit("--quick needs --results: it is not for the page")
     if options.fresh:
-        main = __import__("__main__").__spec__.name.rsplit(".", 1)[-1]
-        for path in options.results.glob(f"{main}-*.json"):
+        for path in options.results.glob(f"{Path(sys.argv[0]).stem}-*{options.only}*.json"):
             path.unlink()
     return Run(Path(data), options.results, options.quick, options.only)
 
@@ -157,7 +157,7 @@ class StoredFeatures:
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Look the vectors up, shape (n, dimension); a text that was not embedded is a KeyError."""
-        return self._vectors[[self._row[key_of(text)] for text in texts]]
+        return np.asarray(self._vectors[[self._row[key_of(text)] for text in texts]])
 
 
 def key_of(text: str) -> str:

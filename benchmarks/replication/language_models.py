@@ -55,7 +55,7 @@ def sampled(run: Run, router: str) -> dict[str, OutcomeTable]:
 
 def fine_tuned(router: str, battles: PreferenceDataset, base: Path, folder: Path, steps: int) -> PairRouter:
     """Fine-tune one of the two."""
-    settings = {
+    settings: dict[str, Any] = {
         "steps": steps,
         "evaluate_every": max(1, steps // 3),
         "reference_strong": STRONG,

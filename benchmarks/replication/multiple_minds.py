@@ -171,7 +171,7 @@ def training_size(parts: Parts) -> dict[str, Any]:
 def candidates(parts: Parts) -> dict[str, Any]:
     """Return what the oracle loses without each model, and its mean gain from it over all orders (Shapley)."""
     scores, m = parts.dev.scores, len(parts.models)
-    value = {(): 0.0}
+    value: dict[tuple[int, ...], float] = {(): 0.0}
     for size in range(1, m + 1):
         for chosen in combinations(range(m), size):
             value[chosen] = float(scores[:, chosen].max(axis=1).mean())

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -27,10 +28,11 @@ def draw_all(stored: Stored, folder: Path) -> dict[str, str]:
         "training-size": ("multiple_minds-size", training_size),
         "leak": ("multiple_minds-leak", leak),
     }
+    style: Any = {**STYLE, "svg.hashsalt": "replication"}  # else every run would name its clips anew
     for name, (needed, make) in makers.items():
         if stored.result(needed) is None:
             continue
-        with mpl.rc_context({**STYLE, "svg.hashsalt": "replication"}):
+        with mpl.rc_context(style):
             figure = Figure(figsize=(9, 3.4))
             make(figure, stored)
             figure.savefig(folder / f"{name}.svg", metadata={"Date": None}, facecolor="white")
