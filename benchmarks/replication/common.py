@@ -44,14 +44,14 @@ class Run:
         data: The folder of the input tables.
         results: Where results are kept.
         quick: Compute on a small part of everything, to try the scripts; never for the page.
-        only: Compute no part whose name does not hold this.
+        only: Compute no part whose name holds none of these; empty for all.
         inputs: The tables that were read, by name.
     """
 
     data: Path
     results: Path
     quick: bool = False
-    only: str = ""
+    only: tuple[str, ...] = ()
     inputs: dict[str, str] = field(default_factory=dict)
 
     def table(self, name: str) -> Path:
@@ -66,7 +66,7 @@ class Run:
         path = self.results / f"{name}.json"
         if path.is_file():
             return json.loads(path.read_text(encoding="utf-8"))["result"]
-        if self.only not in name:
+        if self.only and not any(text in name for text in self.only):
             return None
         start = time.process_time()
         result = plain(compute())
@@ -86,7 +86,7 @@ def run_for(description: str | None, arguments: Sequence[str] | None = None) -> 
     parser.add_argument("--results", type=Path, default=RESULTS, help="where the results are kept, as JSON")
     parser.add_argument("--fresh", action="store_true", help="compute again what is there")
     parser.add_argument("--quick", action="store_true", help="a small part of everything, to try the script")
-    parser.add_argument("--only", default="", metavar="TEXT", help="compute the parts alone whose name holds this")
+    parser.add_argument("--only", nargs="+", default=[], metavar="TEXT", help="compute these parts alone")
     options = parser.parse_args(arguments)
     data = os.environ.get("ROUTELLM_OUTCOME_DATA")
     if not data:
@@ -94,9 +94,10 @@ def run_for(description: str | None, arguments: Sequence[str] | None = None) -> 
     if options.quick and options.results == RESULTS:
         raise SystemExit("--quick needs --results: it is not for the page")
     if options.fresh:
-        for path in options.results.glob(f"{Path(sys.argv[0]).stem}-*{options.only}*.json"):
-            path.unlink()
-    return Run(Path(data), options.results, options.quick, options.only)
+        for path in options.results.glob(f"{Path(sys.argv[0]).stem}-*.json"):
+            if not options.only or any(text in path.stem for text in options.only):
+                path.unlink()
+    return Run(Path(data), options.results, options.quick, tuple(options.only))
 
 
 def plain(value: Any) -> Any:

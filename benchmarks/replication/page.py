@@ -43,6 +43,34 @@ PAPERS = {
     "Multiple minds": ("[arXiv 2405.00467](https://arxiv.org/abs/2405.00467)", multiple_minds),
     "When benchmarks are targets": ("[arXiv 2402.01781](https://arxiv.org/abs/2402.01781)", targets),
 }
+PARTS = {
+    "benchmark_datasets-tasks-0": "one model for a new task, nine open models",
+    "benchmark_datasets-tasks-1": "the same, six of them up to 10B",
+    "benchmark_datasets-tasks-2": "the same, MMLU-Pro with 29 models",
+    "benchmark_datasets-tasks-3": "the same, those up to 14B",
+    "benchmark_datasets-labels-0": "a few labels of a new task, nine and six models",
+    "benchmark_datasets-labels-1": "the same, MMLU-Pro",
+    "benchmark_datasets-instances": "one choice a prompt on graded answers",
+    "multiple_minds-policies": "classifiers and clusters by policy",
+    "multiple_minds-encoder": "the same on the vectors of an encoder",
+    "multiple_minds-within": "routing within one benchmark",
+    "multiple_minds-size": "share of the oracle against training size",
+    "multiple_minds-candidates": "what each candidate adds",
+    "multiple_minds-leak": "labels from a candidate's training data",
+    "routellm-tables": "Tables 1 to 3, mf and sw_ranking",
+    "routellm-labels": "APGR against labels of the benchmark's own kind",
+    "routellm-transfer": "Table 4",
+    "routellm-similarity": "Table 5",
+    "routellm-savings": "Table 6",
+    "routellm-overhead": "Table 7, mf and sw_ranking",
+    "targets-rankings": "rankings of routers under perturbed labels",
+    "language_models-bert-judge-gold": "bert on judge and golden labels",
+    "language_models-bert-arena": "bert on arena",
+    "language_models-bert-judge": "bert on judge labels",
+    "language_models-causal_llm-judge-gold": "causal_llm on judge and golden labels",
+}
+"""Every part that there is."""
+
 TEXT = Path(__file__).parent / "text"
 """What a person wrote: the stand-ins, the tracing of differences, and the questions that stay open. No number of a result."""
 
@@ -53,6 +81,15 @@ def inputs(stored: Stored) -> list[str]:
     source = json.loads((TEXT / "sources.json").read_text(encoding="utf-8"))
     rows = [[f"`{name}`", source[name], f"`{digest[:12]}`"] for name, digest in sorted(found.items())]
     return table(["table", "public source", "SHA-256"], rows)
+
+
+def left_out(stored: Stored) -> list[str]:
+    """Write which parts have no result."""
+    missing = [f"- {what} (`{name}`)" for name, what in PARTS.items() if name not in stored]
+    lines = ["## What was left out", ""]
+    if not missing:
+        return [*lines, "Nothing: every part has its result."]
+    return [*lines, "These parts have scripts and were not run to the end for this page:", "", *missing]
 
 
 def claims_table(claims: dict[str, Sequence[Claim]]) -> list[str]:
@@ -89,6 +126,7 @@ def page(stored: Stored, figures: dict[str, str], folder: str) -> str:
             *claims_table(claims),
             *sections,
             tail,
+            *left_out(stored),
         ]
     )
 

@@ -259,8 +259,8 @@ def main() -> None:
     run.part("routellm-similarity", experiment.similarity)
     run.part("routellm-savings", lambda: savings(tables))
     run.part("routellm-transfer", experiment.transfer)
-    run.part("routellm-labels", experiment.labels)
     run.part("routellm-overhead", experiment.overhead)
+    run.part("routellm-labels", experiment.labels)
 
 
 if __name__ == "__main__":
