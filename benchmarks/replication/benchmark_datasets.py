@@ -2,17 +2,17 @@
 
     python -m benchmarks.replication.benchmark_datasets [--results FOLDER] [--fresh] [--quick]
 
-Parts: `tasks` (every task in turn is new: what each score chooses, in the layout of the paper's table; how well correctness
-and p are predicted), `labels` (a few labels of the new task), `instances` (one choice a prompt, on answers with graded scores).
+Parts: `tasks` (every task in turn is new: what each score chooses, in the layout of the paper's table; how well correctness and
+p are predicted), `average` (the best model on average with and without the new task), `labels` (a few labels of the new task),
+`instances` (one choice a prompt, on answers with graded scores).
 The router is knn as published: k = 5, uniform weights.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache, partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from benchmarks.pool_routers import (
     PAPER_KNN,
@@ -25,14 +25,13 @@ from benchmarks.pool_routers import (
     pools,
 )
 from benchmarks.replication.common import Array, Run, bundled, grouped_intervals, run_for
+from benchmarks.replication.few_labels import few_labels
 from benchmarks.replication.routellm_data import alpaca_outcomes
 from routellm_core.evaluation.pool_bounds import best_single_column
 from routellm_core.preferences.outcomes import OutcomeTable
-from routellm_core.routers.index import ExactIndex
 from routellm_core.training.outcome_confidence import share_of_right_votes
 from routellm_core.training.outcome_knn import KNNConfig, train_knn
 
-LABELS = (0, 2, 5, 10, 20, 30, 50)
 REPEATS = 10
 FOLDS = 5
 WITHOUT_CONFIDENCE = KNNConfig(k=5, weights="uniform", shrinkage=0.0, confidence=False, keep_prompts=False)
@@ -181,85 +180,25 @@ def spread(values: Sequence[float]) -> Any:
     return mean_interval(np.array(values))
 
 
-def few_labels(name: str, table: OutcomeTable, of_pools: Sequence[Pool], repeats: int) -> dict[str, Any]:
-    """Give knn some labelled prompts of the new task, let S1 choose, and measure on the rest of the task.
-
-    The five neighbours among the other tasks are found once; the labelled prompts are then put among them, which gives what
-    `KNNRouter.with_examples` gives.
-    """
-    tasks, vectors = np.array(table.groups), bundled().embed(table.prompts)
-    reached: dict[str, dict[str, dict[int, list[float]]]] = {pool.name: {} for pool in of_pools}
-    safe: dict[str, dict[str, float]] = {pool.name: {} for pool in of_pools}
-    right: dict[str, dict[int, list[float]]] = {pool.name: {count: [] for count in LABELS} for pool in of_pools}
-    for task in np.unique(tasks):
-        inside, outside = np.flatnonzero(tasks == task), np.flatnonzero(tasks != task)
-        if len(inside) < max(LABELS) + 25:
-            continue
-        positions, cosines = ExactIndex(vectors[outside]).search(vectors[inside], 5)
-        known, among = table.scores[outside][positions], vectors[inside] @ vectors[inside].T
-        rows: dict[str, dict[int, list[float]]] = {pool.name: {count: [] for count in LABELS} for pool in of_pools}
-        means: dict[str, list[float]] = {pool.name: [] for pool in of_pools}
-        singles = {pool.name: best_on_average(pool.table.select(outside)) for pool in of_pools}
-        for repeat in range(repeats):
-            drawn = np.random.default_rng(repeat).permutation(len(inside))
-            rest = drawn[max(LABELS) :]
-            truth = table.scores[inside[rest]].mean(axis=0)
-            for count in LABELS:
-                s1 = first_score(
-                    known[rest], cosines[rest], table.scores[inside[drawn[:count]]], among[rest][:, drawn[:count]]
-                )
-                for pool in of_pools:
-                    columns = [table.models.index(model) for model in pool.table.models]
-                    pick = int(s1[columns].argmax())
-                    rows[pool.name][count].append(float(truth[columns][pick]))
-                    right[pool.name][count].append(float(truth[columns][pick] >= truth[columns].max() - 1e-12))
-            for pool in of_pools:
-                columns = [table.models.index(model) for model in pool.table.models]
-                means[pool.name].append(float(truth[columns][singles[pool.name]]))
-        for pool in of_pools:
-            reached[pool.name][str(task)] = rows[pool.name]
-            safe[pool.name][str(task)] = float(np.mean(means[pool.name]))
-    return {
-        "table": name,
-        "repeats": repeats,
-        "pools": [summary(pool.name, reached[pool.name], safe[pool.name], right[pool.name]) for pool in of_pools],
-    }
-
-
-def first_score(known: Array, cosines: Array, given: Array, near: NDArray[np.float32]) -> Array:
-    """Return S1 of every model, shape (m,), with labelled prompts put among the neighbours of r prompts.
+def averages(pool: Pool, found: Mapping[str, Any]) -> dict[str, Any]:
+    """Compare S3 with the best model on average where the new task is among the tasks of the average, as in the authors' code.
 
     Args:
-        known: The outcomes of the five nearest prompts of other tasks, shape (r, 5, m).
-        cosines: Theirs, shape (r, 5).
-        given: The outcomes of the labelled prompts, shape (k, m).
-        near: The cosines of the r prompts to the labelled ones, shape (r, k).
+        pool: The models.
+        found: The stored results of `measure`: the gain of S3 on each task over the best on average without the task.
     """
-    outcomes = np.concatenate([known, np.broadcast_to(given, (len(known), *given.shape))], axis=1)
-    order = np.argsort(-np.concatenate([cosines, near], axis=1), axis=1, kind="stable")[:, :5]
-    return np.asarray(np.take_along_axis(outcomes, order[:, :, None], axis=1).mean(axis=(0, 1)))
-
-
-def summary(
-    pool: str, reached: dict[str, dict[int, list[float]]], safe: dict[str, float], right: dict[int, list[float]]
-) -> dict[str, Any]:
-    """Return what few labels come to in one pool: means over tasks, with intervals over tasks."""
-    means = {count: np.array([np.mean(by[count]) for by in reached.values()]) for count in LABELS}
+    tasks = np.array(pool.table.groups)
+    means = np.array([pool.table.scores[tasks == task].mean(axis=0) for task in found["tasks"]])
+    best = int(means.mean(axis=0).argmax())
+    without = np.array([means[i, np.delete(means, i, axis=0).mean(axis=0).argmax()] for i in range(len(means))])
+    gains = without + np.array([task["gain of S3"] for task in found["tasks"].values()]) - means[:, best]
     return {
-        "pool": pool,
-        "tasks": len(reached),
-        "best on average": safe,
-        "by task": {count: dict(zip(reached, values.tolist(), strict=True)) for count, values in means.items()},
-        "reached": {count: mean_interval(values) for count, values in means.items()},
-        "gain over none": {count: mean_interval(values - means[0]) for count, values in means.items()},
-        "best picked": {count: float(np.mean(values)) for count, values in right.items()},
+        "pool": pool.name,
+        "best with the task": pool.table.models[best],
+        "with the task": float(means[:, best].mean()),
+        "without the task": float(without.mean()),
+        "S3 less the best with the task": mean_interval(gains),
     }
-
-
-def best_on_average(table: OutcomeTable) -> int:
-    """Return the column with the highest mean over tasks of the means over their prompts."""
-    tasks = np.array(table.groups)
-    return int(np.mean([table.scores[tasks == task].mean(axis=0) for task in np.unique(tasks)], axis=0).argmax())
 
 
 def instances(run: Run) -> dict[str, Any]:
@@ -302,7 +241,9 @@ def main() -> None:
         run.part("benchmark_datasets-labels-1", lambda: few_labels("MMLU-Pro", found[2].table, found[2:4], repeats))
     for position, pool in enumerate(found):
         slug = f"benchmark_datasets-tasks-{position}"
-        run.part(slug, partial(described, pool, found[position - position % 2]))
+        tasks = run.part(slug, partial(described, pool, found[position - position % 2]))
+        if tasks is not None:
+            run.part(f"benchmark_datasets-average-{position}", partial(averages, pool, tasks))
 
 
 if __name__ == "__main__":

@@ -82,6 +82,31 @@ def benchmark_datasets(stored: Stored) -> tuple[list[str], list[Claim]]:
         ]
     if pools:
         claims += task_claims(pools)
+    means = parts(stored, "benchmark_datasets-average")
+    if means:
+        lines += ["### The best on average, with and without the new task", ""]
+        lines += [
+            "Where two models are nearly as good, leaving a task out of the average makes the one the best that is worse on it.",
+            "The tables above leave it out; the authors' code does not. Intervals over tasks.",
+            "",
+        ]
+        rows = [
+            [
+                part["pool"],
+                number(part["without the task"]),
+                f"{number(part['with the task'])} ({part['best with the task']})",
+                interval(part["S3 less the best with the task"], sign=True),
+            ]
+            for part in means
+        ]
+        lines += table(["pool", "without", "with", "S3 less the best with the task"], rows)
+        claims.append(
+            (
+                "S3 is better than the best on average where that counts the new task too, as in the authors' code",
+                over([above(part["S3 less the best with the task"]) for part in means]),
+                over_pools(means, lambda part: part["S3 less the best with the task"]),
+            )
+        )
     runs = parts(stored, "benchmark_datasets-labels")
     few = [pool for one in runs for pool in one["pools"]]
     if few:
@@ -148,7 +173,7 @@ def task_claims(pools: list[Any]) -> list[Claim]:
 
     found = [
         on(
-            "S3 picks a better model for a new task than the best on average (0.694 to 0.688)",
+            "S3 picks a better model for a new task than the best on average without it (0.694 to 0.688)",
             lambda pool: pool["ways"]["S3"]["gain"],
         ),
         on("S3 is better than S1 (0.694 to 0.662)", difference("S3 - S1")),
