@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.pool_routers import mean_interval
+from benchmarks.replication.writing import RESULTS
 from routellm_core.embedders.bundled import BundledEmbedder
 from routellm_core.embedders.cache import CachedEmbedder
 from routellm_core.evaluation.interval import Interval
@@ -32,7 +33,6 @@ from routellm_core.evaluation.interval import Interval
 __all__ = ["Array", "Run", "StoredFeatures", "bundled", "grouped_intervals", "mean_interval", "plain", "run_for"]
 
 Array = NDArray[np.float64]
-RESULTS = Path(__file__).parent / "results"
 SEED = 0
 
 

@@ -12,28 +12,41 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.replication.common import RESULTS
 from benchmarks.replication.page_datasets import benchmark_datasets
 from benchmarks.replication.page_minds import multiple_minds
 from benchmarks.replication.page_routellm import routellm
 from benchmarks.replication.page_targets import targets
-from benchmarks.replication.plots import draw_all
-from benchmarks.replication.writing import Claim, Stored, table
+from benchmarks.replication.writing import RESULTS, Claim, Stored, table
 
 NOT_REPEATED = "routellm-overhead"
-FIGURES = {
+FIGURES = {  # paper -> figure -> the part it needs, and what it shows
     "RouteLLM": {
-        "curves": "Quality at every share of strong calls; the dotted line is chance, bands are 95% intervals",
-        "labels": "APGR against labels of the benchmark's own kind; bars are 95% intervals, open circles a second draw",
-        "similarity": "APGR against the similarity of benchmark and training prompts",
+        "curves": (
+            "routellm-tables",
+            "Quality at every share of strong calls; the dotted line is chance, bands are 95% intervals",
+        ),
+        "labels": (
+            "routellm-labels",
+            "APGR against labels of the benchmark's own kind; bars are 95% intervals, open circles a second draw",
+        ),
+        "similarity": (
+            "routellm-similarity",
+            "APGR against the similarity of benchmark and training prompts",
+        ),
     },
     "Routing with benchmark datasets": {
-        "few-labels": "What labelled prompts of the new task gain; bands are 95% intervals over tasks",
-        "error-of-p": "The gain of S3 against the error of p, a point a task",
+        "few-labels": (
+            "benchmark_datasets-labels-0",
+            "What labelled prompts of the new task gain; bands are 95% intervals over tasks",
+        ),
+        "error-of-p": ("benchmark_datasets-tasks-0", "The gain of S3 against the error of p, a point a task"),
     },
     "Multiple minds": {
-        "training-size": "Share of the oracle against training prompts; open circles are single draws",
-        "leak": "One candidate knows a share of the training prompts by heart",
+        "training-size": (
+            "multiple_minds-size",
+            "Share of the oracle against training prompts; open circles are single draws",
+        ),
+        "leak": ("multiple_minds-leak", "One candidate knows a share of the training prompts by heart"),
     },
     "When benchmarks are targets": {},
 }
@@ -104,7 +117,7 @@ def claims_table(claims: dict[str, Sequence[Claim]]) -> list[str]:
     return lines
 
 
-def page(stored: Stored, figures: dict[str, str], folder: str) -> str:
+def page(stored: Stored, folder: str) -> str:
     """Return the page."""
     seconds = sum(part["cpu_seconds"] for part in stored.values())
     sections: list[str] = []
@@ -112,9 +125,9 @@ def page(stored: Stored, figures: dict[str, str], folder: str) -> str:
     for paper, (link, write) in PAPERS.items():
         lines, claims[paper] = write(stored)
         sections += [f"## {paper}", "", f"{link}.", ""]
-        for name, caption in FIGURES[paper].items():
-            if name in figures:
-                sections += [f"![{caption}]({folder}/{figures[name]})", "", f"*{caption}.*", ""]
+        for name, (needed, caption) in FIGURES[paper].items():
+            if needed in stored:
+                sections += [f"![{caption}]({folder}/{name}.svg)", "", f"*{caption}.*", ""]
         sections += lines
     head = (TEXT / "head.md").read_text(encoding="utf-8")
     tail = (TEXT / "tail.md").read_text(encoding="utf-8")
@@ -155,13 +168,18 @@ def main() -> int:
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--out", type=Path, default=Path("docs/replication.md"))
     parser.add_argument("--compare", type=Path, help="another folder of results")
+    parser.add_argument("--text-only", action="store_true", help="draw no figures")
     options = parser.parse_args()
     if options.compare:
         return compare(options.results, options.compare)
     stored = Stored.read(options.results)
     folder = options.out.with_suffix("")
-    figures = draw_all(stored, folder)
-    options.out.write_text(page(stored, figures, folder.name).rstrip() + "\n", encoding="utf-8")
+    if not options.text_only:
+        from benchmarks.replication.plots import draw  # matplotlib takes seconds to import
+
+        names = [name for figures in FIGURES.values() for name, (needed, _) in figures.items() if needed in stored]
+        draw(names, stored, folder)
+    options.out.write_text(page(stored, folder.name).rstrip() + "\n", encoding="utf-8")
     return 0
 
 

@@ -1,6 +1,6 @@
 """The figures of the page, as SVG, from the stored results."""
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,29 +15,15 @@ from routellm_core.evaluation.plots import COLOURS, GREY, LINES, MARKERS, STYLE
 SHOWN = ("mf, arena", "sw_ranking, arena", "mf, arena + judge + gold", "sw_ranking, arena + judge + gold", "length")
 
 
-def draw_all(stored: Stored, folder: Path) -> dict[str, str]:
-    """Draw what there are results for; return name -> file name."""
+def draw(names: Iterable[str], stored: Stored, folder: Path) -> None:
+    """Draw figures: the functions below, by their names with hyphens."""
     folder.mkdir(parents=True, exist_ok=True)
-    found = {}
-    makers: dict[str, tuple[str, Callable[[Figure, Stored], None]]] = {
-        "curves": ("routellm-tables", curves),
-        "labels": ("routellm-labels", labels),
-        "similarity": ("routellm-similarity", similarity),
-        "few-labels": ("benchmark_datasets-labels-0", few_labels),
-        "error-of-p": ("benchmark_datasets-tasks-0", error_of_p),
-        "training-size": ("multiple_minds-size", training_size),
-        "leak": ("multiple_minds-leak", leak),
-    }
     style: Any = {**STYLE, "svg.hashsalt": "replication"}  # else every run would name its clips anew
-    for name, (needed, make) in makers.items():
-        if stored.result(needed) is None:
-            continue
+    for name in names:
         with mpl.rc_context(style):
             figure = Figure(figsize=(9, 3.4))
-            make(figure, stored)
+            globals()[name.replace("-", "_")](figure, stored)
             figure.savefig(folder / f"{name}.svg", metadata={"Date": None}, facecolor="white")
-        found[name] = f"{name}.svg"
-    return found
 
 
 def _finish(axes: Axes, x: str, y: str, title: str = "") -> None:

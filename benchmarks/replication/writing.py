@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+RESULTS = Path(__file__).parent / "results"
 HOLDS, NOT, OPEN = "holds here", "does not hold here", "cannot be told"
 Triple = Sequence[float | None]
 """A value with the ends of its interval."""
