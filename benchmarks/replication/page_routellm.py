@@ -166,7 +166,7 @@ def table_claims(tables: Any) -> list[Claim]:
         }
 
     near_chance = apgr("MMLU", "arena") | apgr("GSM8K", "arena")
-    chance = [HOLDS if v[1] <= 0.5 <= v[2] else NOT for v in near_chance.values()]
+    chance = [OPEN if None in v else HOLDS if v[1] <= 0.5 <= v[2] else NOT for v in near_chance.values()]
     arena = apgr("MT-Bench", "arena")
     best = {
         b: {name: tables[b]["differences"][f"{name} - length"] for name in tables[b]["routers"] if name != "length"}

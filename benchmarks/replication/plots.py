@@ -1,6 +1,6 @@
 """The figures of the page, as SVG, from the stored results."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +8,9 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
-from benchmarks.replication.writing import Stored
+from benchmarks.replication.writing import Stored, Triple
 from routellm_core.evaluation.plots import COLOURS, GREY, LINES, MARKERS, STYLE
 
 SHOWN = ("mf, arena", "sw_ranking, arena", "mf, arena + judge + gold", "sw_ranking, arena + judge + gold", "length")
@@ -30,6 +31,12 @@ def _finish(axes: Axes, x: str, y: str, title: str = "") -> None:
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.set_title(title, fontsize=10)
+
+
+def with_ends(values: Sequence[Triple]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return values, shape (n,), and how far the ends of their intervals are from them, (2, n); NaN, undrawn, for None."""
+    value, low, high = np.array(values, dtype=float).T
+    return value, np.abs([value - low, high - value])
 
 
 def curves(figure: Figure, stored: Stored) -> None:
@@ -57,13 +64,12 @@ def labels(figure: Figure, stored: Stored) -> None:
             rows = [(name.rsplit(" ", 2), value) for name, value in part["apgr"].items() if name.startswith(router)]
             points = [(int(key[1]), value) for key, value in rows if key[2] == "0"]
             counts = [count for count, _ in points]
-            middle = [value[0] for _, value in points]
-            bars = np.abs(np.array([[v[0] - v[1], v[2] - v[0]] for _, v in points]).T)
+            middle, bars = with_ends([value for _, value in points])
             place = np.arange(len(counts)) + (1 if counts[0] else 0) + 0.08 * (i - 1)
             axes.errorbar(
                 place, middle, bars, label=router, color=COLOURS[i], marker=MARKERS[i], capsize=2, linewidth=1
             )
-            others = [(int(key[1]), value[0]) for key, value in rows if key[2] != "0"]
+            others = [(int(key[1]), value[0]) for key, value in rows if key[2] != "0" and value[0] is not None]
             axes.scatter(
                 [place[counts.index(c)] for c, _ in others],
                 [v for _, v in others],
@@ -87,11 +93,11 @@ def similarity(figure: Figure, stored: Stored) -> None:
         for j, router in enumerate(("mf", "sw_ranking")):
             x = [near[data][benchmark][0] for data in near]
             y = [tables[benchmark]["routers"][f"{router}, {data}"]["apgr"] for data in near]
-            bars = np.abs(np.array([[v[0] - v[1], v[2] - v[0]] for v in y]).T)
+            middle, bars = with_ends(y)
             style = "none" if j else COLOURS[i]
             axes.errorbar(
                 x,
-                [v[0] for v in y],
+                middle,
                 bars,
                 fmt=MARKERS[i],
                 color=COLOURS[i],
