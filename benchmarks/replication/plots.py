@@ -36,7 +36,7 @@ def _finish(axes: Axes, x: str, y: str, title: str = "") -> None:
 def with_ends(values: Sequence[Triple]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return values, shape (n,), and how far the ends of their intervals are from them, (2, n); NaN, undrawn, for None."""
     value, low, high = np.array(values, dtype=float).T
-    return value, np.abs([value - low, high - value])
+    return value, np.abs(np.stack([value - low, high - value]))
 
 
 def curves(figure: Figure, stored: Stored) -> None:
