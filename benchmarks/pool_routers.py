@@ -16,12 +16,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from routellm_core.embedders.base import Embedder
 from routellm_core.embedders.bundled import BundledEmbedder
 from routellm_core.embedders.cache import CachedEmbedder
+from routellm_core.evaluation.interval import Interval
 from routellm_core.evaluation.pool_bounds import (
     best_single_column,
     classifier_bound,
@@ -45,7 +48,7 @@ from routellm_core.preferences.outcomes import OutcomeTable, read_outcomes
 from routellm_core.routers.base import Router
 from routellm_core.routers.knn import KNNRouter
 from routellm_core.routers.outcome import OutcomeRouter
-from routellm_core.task_state import TaskSummary, task_scores
+from routellm_core.task_state import TaskConfidence, TaskSummary, task_scores
 from routellm_core.training.matrix_factorization import MatrixFactorizationConfig, train_matrix_factorization
 from routellm_core.training.outcome_cluster import ClusterConfig, train_cluster
 from routellm_core.training.outcome_confidence import share_of_right_votes
@@ -110,13 +113,17 @@ def mmlu(folder: Path) -> Pool:
     return Pool("MMLU, 2 models", table.select(np.arange(0, len(table), 7)), None)
 
 
-def interval(values: Array, seed: int = 0, groups: Array | None = None) -> str:
+def mean_interval(values: Array, seed: int = 0, groups: NDArray[Any] | None = None) -> Interval:
     """Return a mean with its 95% interval; with groups, the mean over groups of their means, resampled within groups."""
     rng = np.random.default_rng(seed)
     parts = [values] if groups is None else [values[groups == group] for group in np.unique(groups)]
     drawn = [np.mean([part[rng.integers(0, len(part), len(part))].mean() for part in parts]) for _ in range(RESAMPLES)]
     low, high = np.quantile(drawn, [0.025, 0.975])
-    return f"{np.mean([part.mean() for part in parts]):.3f} [{low:.3f}, {high:.3f}]"
+    return Interval(float(np.mean([part.mean() for part in parts])), float(low), float(high))
+
+
+def interval(values: Array, seed: int = 0, groups: NDArray[Any] | None = None) -> str:
+    return str(mean_interval(values, seed, groups))
 
 
 # --- part 1: routers by policy ------------------------------------------------------------------------------------------
@@ -228,35 +235,104 @@ def compare_routers(pool: Pool, embedder: CachedEmbedder) -> list[str]:
 # --- part 2: one model for a whole new task -----------------------------------------------------------------------------
 
 
-def new_tasks(pool: Pool, embedder: CachedEmbedder, config: KNNConfig) -> dict[str, Array]:
+@dataclass(frozen=True, eq=False)
+class NewTask:
+    """What is chosen for a task that was not in the training data.
+
+    Attributes:
+        held: The prompts of the task.
+        columns: Way to choose -> the one column for all of them.
+        scores: S1, S2, S3 and S3 with true p of every model, shape (m,) each.
+        per_instance: The column of each prompt.
+        p: How often the votes on each model are estimated to be right, shape (m,).
+        true_p: How often they are.
+        distance: Of the task from the training prompts.
+    """
+
+    held: OutcomeTable
+    columns: dict[str, int]
+    scores: dict[str, Array]
+    per_instance: NDArray[np.intp]
+    p: Array
+    true_p: Array
+    distance: float
+
+
+@dataclass(frozen=True, eq=False)
+class AskedTask:
+    """What a router that was trained on all other tasks says about one.
+
+    Attributes:
+        held: The prompts of the task.
+        scores: Predicted correctness, shape (n, m).
+        distances: Of each prompt from the training prompts, shape (n,).
+        confidence: How far the predictions can be trusted.
+    """
+
+    held: OutcomeTable
+    scores: Array
+    distances: Array
+    confidence: TaskConfidence
+
+    def for_models(self, models: Sequence[str]) -> "AskedTask":
+        """Return the same for some of the models; with knn as published, what they alone would have given."""
+        columns = [self.held.models.index(model) for model in models]
+        return AskedTask(
+            self.held.for_models(models), self.scores[:, columns], self.distances, self.confidence.for_columns(columns)
+        )
+
+
+def ask_about_new_task(table: OutcomeTable, task: str, embedder: Embedder, config: KNNConfig) -> AskedTask:
+    """Train on all other tasks and score this one."""
+    inside = np.array(table.groups) == task
+    router, _ = train_knn(table.select(~inside), embedder, config)
+    confidence = router.confidence
+    if confidence is None:
+        raise SystemExit(f"{table.name} has too few tasks")
+    held = table.select(inside)
+    found = router.score_with_distance(held.prompts)
+    return AskedTask(held, found[:, :-1], found[:, -1], confidence)
+
+
+def choose_for_new_task(asked: AskedTask) -> NewTask:
+    """Choose for the task in every way."""
+    held, scores, confidence = asked.held, asked.scores, asked.confidence
+    summary, distance = TaskSummary.of(scores, asked.distances), float(asked.distances.mean())
+    order = range(len(held.models))
+    context = PolicyContext(candidates=held.models, models=held.models, confidence=confidence)
+    columns = {"best on average": int(confidence.accuracies.argmax())}
+    for name, policy in (("S1", "s1"), ("S2", "s2"), ("S3", "s3")):
+        made = get_policy(policy)
+        bound = made.bind(context) if isinstance(made, ContextPolicy) else made
+        columns[name] = bound.order_for_task(summary, order)[0]  # type: ignore[attr-defined]
+    p, true_p = confidence.probabilities(distance), share_of_right_votes(scores, held.scores)
+    with_true_p = task_scores(summary.votes, true_p)
+    columns["S3, true p"] = int(with_true_p.argmax())
+    columns["oracle of tasks"] = int(held.scores.mean(axis=0).argmax())
+    return NewTask(
+        held,
+        columns,
+        {"S1": summary.scores, "S2": summary.votes, "S3": task_scores(summary.votes, p), "S3, true p": with_true_p},
+        per_instance_choices(scores, confidence.accuracies),
+        p,
+        true_p,
+        distance,
+    )
+
+
+def new_tasks(pool: Pool, embedder: Embedder, config: KNNConfig) -> dict[str, Array]:
     """Return what each way to choose reaches on every prompt, when the prompt's task was not in the training data."""
     table, tasks = pool.table, np.array(pool.table.groups)
     names = ["best on average", "S1", "S2", "S3", "S3, true p", "per instance", "oracle of tasks", "oracle of prompts"]
     reached = {name: np.zeros(len(table)) for name in names}
     for task in np.unique(tasks):
         inside = tasks == task
-        router, _ = train_knn(table.select(~inside), embedder, config)
-        confidence = router.confidence
-        if confidence is None:
-            raise SystemExit(f"{pool.name} has too few tasks")
-        held = table.select(inside)
-        found = router.score_with_distance(held.prompts)
-        scores, summary = found[:, :-1], TaskSummary.of(found[:, :-1], found[:, -1])
-        order = range(len(table.models))
-        context = PolicyContext(candidates=table.models, models=table.models, confidence=confidence)
-        columns = {"best on average": int(confidence.accuracies.argmax())}
-        for name, policy in (("S1", "s1"), ("S2", "s2"), ("S3", "s3")):
-            made = get_policy(policy)
-            bound = made.bind(context) if isinstance(made, ContextPolicy) else made
-            columns[name] = bound.order_for_task(summary, order)[0]  # type: ignore[attr-defined]
-        true_p = share_of_right_votes(scores, held.scores)
-        columns["S3, true p"] = int(task_scores(summary.votes, true_p).argmax())
-        columns["oracle of tasks"] = int(held.scores.mean(axis=0).argmax())
-        for name, column in columns.items():
-            reached[name][inside] = held.scores[:, column]
-        at = np.arange(len(held))
-        reached["per instance"][inside] = held.scores[at, per_instance_choices(scores, confidence.accuracies)]
-        reached["oracle of prompts"][inside] = held.scores.max(axis=1)
+        chosen = choose_for_new_task(ask_about_new_task(table, task, embedder, config))
+        for name, column in chosen.columns.items():
+            reached[name][inside] = chosen.held.scores[:, column]
+        at = np.arange(len(chosen.held))
+        reached["per instance"][inside] = chosen.held.scores[at, chosen.per_instance]
+        reached["oracle of prompts"][inside] = chosen.held.scores.max(axis=1)
     return reached
 
 
