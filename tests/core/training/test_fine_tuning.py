@@ -77,6 +77,19 @@ def test_a_language_model_learns_to_write_labels(battles, llama, tmp_path):
     check(router, report, battles, tmp_path / "router")
 
 
+@pytest.mark.parametrize("tied", [False, True])
+def test_lora_learns_to_write_labels(battles, tmp_path, tied):
+    from routellm_core.training.causal_llm import CausalLLMConfig, train_causal_llm
+
+    model, tokenizer = language_model(tied=tied)
+    model.save_pretrained(tmp_path / "llama")
+    tokenizer.save_pretrained(tmp_path / "llama")
+    config = pair(CausalLLMConfig, adapter="lora", steps=60, evaluate_every=20, learning_rate=1e-2)
+    router, report = train_causal_llm(battles, tmp_path / "llama", config, state_folder=tmp_path / "work")
+    assert report.history[-1].validation < np.log(3)
+    check(router, report, battles, tmp_path / "router")
+
+
 def recorded(monkeypatch):
     """Record the learning rate of every update."""
     from transformers import Trainer
