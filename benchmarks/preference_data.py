@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,10 +64,10 @@ def make(path: Path, n: int) -> None:
 
 
 def decontaminate(folder: Path, n: int) -> str:
-    """Hold n / 10 training prompts against n / 50 of an evaluation, of which half are among the former, a little changed."""
+    """Hold n / 50 training prompts against n / 100 of an evaluation, of which half are among the former, a little changed."""
     prompts = read_battles(folder / PARQUET).prompts
-    training, evaluation = list(prompts[: n // 10]), list(prompts[-n // 50 :])
-    planted = [f"{prompt} please" for prompt in evaluation[: n // 100]]
+    training, evaluation = list(prompts[: n // 50]), list(prompts[-n // 100 :])
+    planted = [f"{prompt} please" for prompt in evaluation[: n // 200]]
     training[-len(planted) :] = planted
     found = EvaluationPrompts(evaluation, embedder=BundledEmbedder()).find(training)
     rows = {match.row for match in found}
@@ -137,8 +137,8 @@ def main() -> None:
     if arguments.step is not None:
         print(json.dumps(measure(arguments.step, arguments.folder, n).__dict__))
         return
-    with tempfile.TemporaryDirectory() if arguments.work is None else nullcontext(arguments.work) as name:
-        folder = Path(name)
+    with ExitStack() as stack:
+        folder: Path = arguments.work or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / JSONL).exists():
             make(folder / "unfinished", n)
