@@ -1,10 +1,11 @@
 """Measure time and memory of reading, cleaning and merging preference data, and of decontamination.
 
-    python benchmarks/preference_data.py [--battles 1000000] [--out docs/benchmarks/preference_data.md]
+    python benchmarks/preference_data.py [--battles 1000000] [--work FOLDER] [--out docs/benchmarks/preference_data.md]
 
 Battles of 100 models on four distinct prompts in five, of 40 words of the documentation each, are made and written as JSON lines.
 Every step runs in a process of its own with one thread, so that its peak of memory is its own; a process that has only imported
-the package is measured with them. Times are processor times, so that other load on the machine does not count.
+the package is measured with them. Times are processor times, so that other load on the machine does not make them longer by
+waiting. With --work, the tables and the results of finished steps are kept, and a run that was stopped goes on.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,10 +64,10 @@ def make(path: Path, n: int) -> None:
 
 
 def decontaminate(folder: Path, n: int) -> str:
-    """Hold n / 10 training prompts against n / 50 of an evaluation, of which half are among the former, a little changed."""
+    """Hold n / 50 training prompts against n / 100 of an evaluation, of which half are among the former, a little changed."""
     prompts = read_battles(folder / PARQUET).prompts
-    training, evaluation = list(prompts[: n // 10]), list(prompts[-n // 50 :])
-    planted = [f"{prompt} please" for prompt in evaluation[: n // 100]]
+    training, evaluation = list(prompts[: n // 50]), list(prompts[-n // 100 :])
+    planted = [f"{prompt} please" for prompt in evaluation[: n // 200]]
     training[-len(planted) :] = planted
     found = EvaluationPrompts(evaluation, embedder=BundledEmbedder()).find(training)
     rows = {match.row for match in found}
@@ -82,7 +84,7 @@ def steps(folder: Path, n: int) -> dict[str, Callable[[], Any]]:
         "read `.parquet`": lambda: read_battles(folder / PARQUET),
         "`data inspect`": lambda: f"{len(inspect_table(str(folder / JSONL)))} facts",
         "`data merge`": lambda: (
-            f"{merge_battles([str(folder / JSONL)], folder / MERGED, min_characters=16)[0].kept:,} kept"
+            f"{merge_battles([str(folder / JSONL)], folder / MERGED, min_characters=16, languages={'en', 'und'})[0].kept:,} kept"
         ),
         "read and split": lambda: read_battles(folder / PARQUET).split()[1],
         "decontaminate": lambda: decontaminate(folder, n),
@@ -127,6 +129,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--battles", type=int, default=1_000_000)
     parser.add_argument("--out", type=Path, help="the page to write")
+    parser.add_argument("--work", type=Path, help="a folder that keeps the tables and what was measured")
     parser.add_argument("--step", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -134,13 +137,19 @@ def main() -> None:
     if arguments.step is not None:
         print(json.dumps(measure(arguments.step, arguments.folder, n).__dict__))
         return
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        make(folder / JSONL, n)
+    with ExitStack() as stack:
+        folder: Path = arguments.work or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / JSONL).exists():
+            make(folder / "unfinished", n)
+            (folder / "unfinished").rename(folder / JSONL)
         size = (folder / JSONL).stat().st_size / 1e9
-        results = {}
+        finished = folder / "results.json"
+        results = {k: Measured(**v) for k, v in json.loads(finished.read_text()).items()} if finished.exists() else {}
         for step in steps(folder, n):
-            results[step] = in_a_process(step, folder, n)
+            if step not in results:
+                results[step] = in_a_process(step, folder, n)
+                finished.write_text(json.dumps({name: result.__dict__ for name, result in results.items()}))
             print(f"{step}: {results[step]}", file=sys.stderr)
     text = page(results, n, size)
     print(text)

@@ -97,8 +97,14 @@ def write_classifier(
     return folder
 
 
-def language_model(*, seed: int = 0, special: list[str] | None = None) -> tuple[Any, Any]:
-    """Return a random language model of the Llama family and its tokenizer, which has Llama 3's marks."""
+def language_model(*, seed: int = 0, special: list[str] | None = None, tied: bool = False) -> tuple[Any, Any]:
+    """Return a random language model of the Llama family and its tokenizer, which has Llama 3's marks.
+
+    Args:
+        seed: Of the weights.
+        special: More special tokens of the tokenizer.
+        tied: Input and output embeddings are one layer.
+    """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -106,7 +112,7 @@ def language_model(*, seed: int = 0, special: list[str] | None = None) -> tuple[
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=len(made), hidden_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
-        intermediate_size=128, max_position_embeddings=2048, initializer_range=0.2, tie_word_embeddings=False,
+        intermediate_size=128, max_position_embeddings=2048, initializer_range=0.2, tie_word_embeddings=tied,
         bos_token_id=1, eos_token_id=4, pad_token_id=0,
     )  # fmt: skip
     return LlamaForCausalLM(config).eval(), made

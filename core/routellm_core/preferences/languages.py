@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections import Counter
+from itertools import chain
 
 _SCRIPTS = {
     "HIRAGANA": "ja",
@@ -67,7 +68,7 @@ def guess_language(text: str) -> str:
             return (
                 "ja" if found["ja"] and found["ja"] + found["zh"] >= found.total() / 2 else found.most_common(1)[0][0]
             )
-    votes = Counter(code for word in words for code in _LANGUAGES_OF.get(word, ()))
+    votes = Counter(chain.from_iterable(filter(None, map(_LANGUAGES_OF.get, words))))
     if not votes:
         return "und"
     most = max(votes.values())

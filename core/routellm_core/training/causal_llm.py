@@ -160,11 +160,15 @@ def _with_lora(model: Any, label_ids: Sequence[int], config: CausalLLMConfig) ->
         from peft import LoraConfig, get_peft_model
     except ImportError as error:
         raise MissingDependencyError.for_extra("LoRA", "train") from error
+    # What writes the labels has to learn to tell them apart: where it is a layer of its own, peft must be told its name.
+    output = model.get_output_embeddings()
+    tied = output.weight is model.get_input_embeddings().weight
+    name = next(name for name, module in model.named_modules() if module is output)
     settings = LoraConfig(
         r=config.rank,
         lora_alpha=2 * config.rank,
         target_modules="all-linear",
-        trainable_token_indices=list(label_ids),
+        trainable_token_indices=list(label_ids) if tied else {name: list(label_ids)},
         task_type="CAUSAL_LM",
     )
     return get_peft_model(model, settings)

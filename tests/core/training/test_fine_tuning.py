@@ -77,6 +77,47 @@ def test_a_language_model_learns_to_write_labels(battles, llama, tmp_path):
     check(router, report, battles, tmp_path / "router")
 
 
+@pytest.mark.parametrize("tied", [False, True])
+def test_lora_learns_to_write_labels(battles, tmp_path, tied):
+    from routellm_core.training.causal_llm import CausalLLMConfig, train_causal_llm
+
+    model, tokenizer = language_model(tied=tied)
+    model.save_pretrained(tmp_path / "llama")
+    tokenizer.save_pretrained(tmp_path / "llama")
+    config = pair(CausalLLMConfig, adapter="lora", steps=60, evaluate_every=20, learning_rate=1e-2)
+    router, report = train_causal_llm(battles, tmp_path / "llama", config, state_folder=tmp_path / "work")
+    assert report.history[-1].validation < np.log(3)
+    check(router, report, battles, tmp_path / "router")
+
+
+@pytest.mark.parametrize("router", ["bert", "causal_llm"])
+def test_balanced_labels_count_the_same(llama, tmp_path, router):
+    from routellm_core.training.bert import BertConfig, train_bert
+    from routellm_core.training.causal_llm import CausalLLMConfig, train_causal_llm
+
+    # The strong model wins one battle in eight on every prompt.
+    prompts = [EASY.format(i) for i in range(12)]
+    few = PreferenceDataset.from_columns(
+        prompt=prompts * 8,
+        model_a=["strong"] * 96,
+        model_b=["weak"] * 96,
+        winner=["model_a"] * 12 + ["model_b"] * 84,
+    )
+    means = {}
+    for balanced in (False, True):
+        changes = {"balanced": balanced, "steps": 60, "evaluate_every": 10}
+        work = tmp_path / f"work-{balanced}"
+        if router == "bert":
+            config = pair(BertConfig, head="sigmoid", learning_rate=1e-2, **changes)
+            found, _ = train_bert(few, write_classifier(tmp_path / "encoder", labels=1), config, state_folder=work)
+        else:
+            found, _ = train_causal_llm(few, llama, pair(CausalLLMConfig, **changes), state_folder=work)
+        means[balanced] = float(found.strong_win_rates(prompts).mean())
+    print(means)
+    assert means[False] < 0.25
+    assert 0.35 < means[True] < 0.65
+
+
 def recorded(monkeypatch):
     """Record the learning rate of every update."""
     from transformers import Trainer
