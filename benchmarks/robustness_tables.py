@@ -74,7 +74,7 @@ def bias(answers: Answers, by: Literal["position", "symbol"] = "position") -> st
     """Return RStd with its interval; not defined where all right answers stand at one position."""
     options = _options(answers, by)
     if len(set(options)) == 1:
-        assert np.isnan(recall_std(options, list(answers.chosen), range(4)))  # type: ignore[arg-type]
+        assert np.isnan(recall_std(options, list(answers.chosen), range(4)))
         return "n/a"
     assert abs(spread(answers.correct, options) - answers.recall_std(by)) < 1e-9
     return percent(bootstrap_interval(lambda rows: spread(answers.correct, options, rows), len(options)))
