@@ -62,8 +62,8 @@ def chain(model: RoutedChatModel, task: str, threshold: float) -> Runnable[dict[
 def main() -> None:
     model = open_routed()
     chains = {
-        "headline": chain(model, "Write a headline of at most six words for the text.", threshold=0.6),
-        "translate": chain(model, "Translate the text to French.", threshold=0.5),
+        "headline": chain(model, "Write a headline of at most six words for the text.", threshold=0.68),
+        "translate": chain(model, "Translate the text to French.", threshold=0.65),
     }
     for text in TEXTS:
         print(f"> {text}")

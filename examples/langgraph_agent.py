@@ -33,6 +33,7 @@ def open_routed() -> RoutedChatModel:
     return RoutedChatModel(
         strong=open_model(os.environ.get("STRONG_MODEL") or "gpt-4.1"),
         weak=open_model(os.environ.get("WEAK_MODEL") or "gpt-4.1-nano"),
+        threshold=0.65,
         tools_route="strong",
         temperature=0.0,
         max_tokens=60,

@@ -19,8 +19,8 @@ from routellm_llamaindex import RoutedLLM
 QUESTIONS = (
     "What is the height of the Eiffel tower?",
     (
-        "Let p be the height of Cologne cathedral in metres. Show that p is prime and that every group of order p "
-        "is cyclic."
+        "Let G be a finite group whose order is the height of Cologne cathedral in metres, a prime. "
+        "Show that G is cyclic."
     ),
 )
 
@@ -48,6 +48,7 @@ def open_routed() -> RoutedLLM:
     return RoutedLLM(
         strong=open_model(os.environ.get("STRONG_MODEL") or "gpt-4.1"),
         weak=open_model(os.environ.get("WEAK_MODEL") or "gpt-4.1-nano"),
+        threshold=0.65,
         fallback=True,
     )
 

@@ -57,9 +57,9 @@ def test_the_threshold_of_a_chain_decides_where_the_text_goes(server: OpenAIServ
     assert "headline: weak" in easy
     assert "translate: weak" in easy
     assert "headline: weak (strong win rate 0." in middling
-    assert "threshold 0.600): small says: The tenant" in middling
+    assert "threshold 0.680): small says: The tenant" in middling
     assert "translate: strong (strong win rate 0." in middling
-    assert "threshold 0.500): big says: The tenant" in middling
+    assert "threshold 0.650): big says: The tenant" in middling
     assert "headline: strong" in hard
     assert "translate: strong" in hard
     tasks = [request.body["messages"][0]["content"] for request in server.requests[:2]]
