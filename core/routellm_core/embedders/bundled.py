@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from routellm_core.embedders.base import as_unit_rows, encodable
+from routellm_core.embedders.base import encodable
 from routellm_core.embedders.word_pieces import WordPieces
 from routellm_core.errors import CheckpointNotFoundError
 from routellm_core.texts import require_list
@@ -44,7 +44,9 @@ class BundledEmbedder:
         for row, ids in zip(vectors, tokens, strict=True):
             if len(ids):
                 row[:] = table.take(ids, axis=0).sum(axis=0, dtype=np.int32)
-        return as_unit_rows(vectors, n=len(tokens), dimension=self.dimension, embedder_id=self.id)
+        lengths = np.sqrt(np.square(vectors).sum(axis=1, keepdims=True))
+        np.divide(vectors, lengths, out=vectors, where=lengths > 0)
+        return vectors
 
     def __repr__(self) -> str:
         return f"BundledEmbedder({self.id!r})"
