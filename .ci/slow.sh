@@ -47,7 +47,7 @@ benchmarks/peer/setup.sh "$fresh/peer"
 venv previous
 pip_install "$fresh/previous/bin/python" --editable ".[dev]" "langchain-core<1.8"
 venv meta
-pip_install "$fresh/meta/bin/python" --editable ".[dev]" llama-index
+pip_install "$fresh/meta/bin/python" --editable ".[dev]" "llama-index>=0.14"
 pip_install "$fresh/meta/bin/python" --no-deps langchain-model-router==0.1.0
 
 bench .venv/bin/python latency
