@@ -9,6 +9,7 @@ from typing import Any
 
 from routellm_core.errors import ConfigurationError, MissingDependencyError
 from routellm_core.robustness.scoring import Likelihood, Progress
+from routellm_core.routers.transformers_backend import cache_argument
 
 try:
     import torch
@@ -72,8 +73,7 @@ class CausalScorer:
         self._tokenizer = tokenizer
         self._batch_size = batch_size
         self._takes = frozenset(inspect.signature(model.forward).parameters)
-        # What a model takes and gives back keys and values as was renamed in transformers 5.24.
-        self._cache_name = "cache" if "cache" in self._takes else "past_key_values"
+        self._cache_name = cache_argument(model)
         self._prefix_cache = prefix_cache and {"position_ids", self._cache_name} <= self._takes
         self.name = name or str(model.config.name_or_path).rstrip("/").rpartition("/")[2] or "model"
 

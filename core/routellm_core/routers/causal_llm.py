@@ -1,6 +1,5 @@
 """A causal language model that writes a label token, as a router (RouteLLM, arXiv 2406.18665, section 4.2)."""
 
-import inspect
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
@@ -13,7 +12,7 @@ from routellm_core.checkpoints.model_folder import ModelFolder
 from routellm_core.checkpoints.published import CAUSAL_LLM_REPO
 from routellm_core.errors import CheckpointFormatError, ConfigurationError
 from routellm_core.routers.label_prompt import LabelPrompt
-from routellm_core.routers.transformers_backend import Dtype, batches_of_like_length
+from routellm_core.routers.transformers_backend import Dtype, batches_of_like_length, cache_argument
 from routellm_core.routers.transformers_router import TransformersRouter
 from routellm_core.texts import require_list
 
@@ -130,9 +129,7 @@ class CausalLLMRouter(TransformersRouter):
                 f"{self.max_length + max_new_tokens}: give a larger max_length"
             )
         self._stop_ids = _stop_ids(self._model)
-        # What a model takes and gives back keys and values as was renamed in transformers 5.24.
-        takes = inspect.signature(self._model.forward).parameters
-        self._cache_name = "cache" if "cache" in takes else "past_key_values"
+        self._cache_name = cache_argument(self._model)
         self._start_cache = self._cache_of_start()
 
     def _encode(self, prompts: Sequence[str]) -> list[list[int]]:

@@ -1,5 +1,6 @@
 """What the routers that are transformers share: loading without code or pickle, and batches of like length."""
 
+import inspect
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -144,6 +145,11 @@ def _not_loadable(path: Path, error: Exception) -> str:
         )
     reason = str(error).strip().partition("\n")[0]
     return f"{str(path)!r} cannot be loaded by transformers: {type(error).__name__}: {reason}"
+
+
+def cache_argument(model: Any) -> str:
+    """Return the name by which a model takes and gives back keys and values, which transformers 5.24 changed."""
+    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
 
 
 def longest_input(model: Any, tokenizer: Any, wanted: int | None) -> int:
