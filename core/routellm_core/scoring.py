@@ -128,7 +128,7 @@ class ScoringService:
             if self._max_batch > 1:
                 self._gather(job)
             elif self.timeout_s is None:
-                self._run([job])
+                return _row_of(self._run([job])[0])
             else:
                 self._submit([job])
         return self._wait(found, self._deadline())
@@ -242,7 +242,7 @@ class ScoringService:
 
     # --- how it runs -------------------------------------------------------------------------------------------------
 
-    def _settle_rest(self, jobs: Sequence[_Job], done: Future[None] | asyncio.Task[None]) -> None:
+    def _settle_rest(self, jobs: Sequence[_Job], done: Future[Any] | asyncio.Task[None]) -> None:
         """Settle what a worker that was cancelled, or never began, has left."""
         rest = [job for job in jobs if not job[2].done()]
         if rest:
@@ -273,7 +273,7 @@ class ScoringService:
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(lambda done: self._settle_rest(jobs, done))
 
-    def _run(self, jobs: Sequence[_Job], *, gathered: bool = False) -> None:
+    def _run(self, jobs: Sequence[_Job], *, gathered: bool = False) -> list[Row | ScoringError]:
         score: Callable[[Sequence[str]], Any]
         score = self.router.score_with_distance if self._with_distance else self.router.score  # type: ignore[attr-defined]
         texts = [text for _, text, _ in jobs]
@@ -286,6 +286,7 @@ class ScoringService:
                     outcomes[part] = [self._as_scoring_error(error)] * len(texts[part])
         finally:  # even an interrupt leaves nobody waiting
             self._settle(jobs, outcomes)
+        return outcomes
 
     async def _arun(self, jobs: Sequence[_Job]) -> None:
         ascore: Callable[[Sequence[str]], Awaitable[Any]] = self.router.ascore  # type: ignore[attr-defined]
@@ -414,11 +415,15 @@ def _wake(waiter: asyncio.Future[None]) -> None:
 
 def _result(pending: _Pending) -> Row:
     error = pending.exception()
-    if isinstance(error, ScoringError):
+    return _row_of(error) if isinstance(error, ScoringError) else pending.result()
+
+
+def _row_of(outcome: Row | ScoringError) -> Row:
+    if isinstance(outcome, ScoringError):
         # Several callers raise it, in several threads: each gets an exception, and so a traceback, of its own.
-        fresh = ScoringTimeoutError if isinstance(error, ScoringTimeoutError) else ScoringError
-        raise fresh(str(error)) from error.__cause__
-    return pending.result()
+        fresh = ScoringTimeoutError if isinstance(outcome, ScoringTimeoutError) else ScoringError
+        raise fresh(str(outcome)) from outcome.__cause__
+    return outcome
 
 
 _NOT_SCORED = ScoringError("scoring was interrupted")

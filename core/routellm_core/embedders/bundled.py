@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from functools import cache
+from math import sqrt
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +41,13 @@ class BundledEmbedder:
         """Embed n texts that `bundled_tokens` has split; shape (n, dimension), as `embed` returns them."""
         table = _model()[0]
         vectors = np.zeros((len(tokens), self.dimension), dtype=np.float32)
-        # The rows are scaled to length 1, so a sum does for the mean; sums of 8-bit integers are exact, whatever the batch.
         for row, ids in zip(vectors, tokens, strict=True):
             if len(ids):
-                row[:] = table.take(ids, axis=0).sum(axis=0, dtype=np.int32)
-        lengths = np.sqrt(np.square(vectors).sum(axis=1, keepdims=True))
-        np.divide(vectors, lengths, out=vectors, where=lengths > 0)
+                # The rows are scaled to length 1, so a sum does for the mean. Sums of 8-bit integers and of their squares are
+                # exact, whatever their order.
+                total = table.take(ids, axis=0).sum(axis=0, dtype=np.int32).astype(np.float64)
+                if squares := total.dot(total):
+                    np.divide(total, sqrt(squares), out=row, casting="same_kind")
         return vectors
 
     def __repr__(self) -> str:

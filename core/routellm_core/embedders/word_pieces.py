@@ -47,13 +47,14 @@ class WordPieces:
 
     def _look_up(self, pieces: Sequence[str]) -> list[int]:
         known = self._known
-        there = {piece: known[piece] for piece in set(pieces) if piece in known}
-        missing = [piece for piece in set(pieces) if piece not in there]
-        encodings = self._tokenizer.encode_batch_fast(missing, add_special_tokens=False)
-        new = {piece: encoding.ids for piece, encoding in zip(missing, encodings, strict=True)}
-        if len(known) + len(new) > _MOST_REMEMBERED:
+        there = {piece: known.get(piece) for piece in pieces}
+        missing = [piece for piece, ids in there.items() if ids is None]
+        if len(known) + len(missing) > _MOST_REMEMBERED:
             # Another dictionary, as other threads read this one. The frequent words are back soon.
             self._known = known = {}
-        known.update((piece, ids) for piece, ids in new.items() if len(piece) <= _LONGEST_REMEMBERED)
-        there.update(new)
-        return [token for piece in pieces for token in there[piece]]
+        for piece in missing:  # one by one: the tokenizer's batches start threads, which takes longer than a few words
+            ids = self._tokenizer.encode(piece, add_special_tokens=False).ids
+            there[piece] = ids
+            if len(piece) <= _LONGEST_REMEMBERED:
+                known[piece] = ids
+        return [token for piece in pieces for token in there[piece] or ()]

@@ -17,7 +17,7 @@ from routellm_core.embedders.bundled import BundledEmbedder, bundled_tokens
 from routellm_core.embedders.factory import matching_embedder
 from routellm_core.embedders.foreign import EmbedderLike, as_embedder
 from routellm_core.errors import CheckpointFormatError, ConfigurationError
-from routellm_core.routers.base import PairRouter, sigmoid
+from routellm_core.routers.base import PairRouter
 from routellm_core.routers.pretrained import PretrainedRouter
 from routellm_core.routers.prompt_features import STATISTICS, prompt_statistics
 from routellm_core.routers.prompt_ngrams import ngram_width, ngrams_of_tokens, weighted
@@ -119,6 +119,12 @@ class DefaultRouter(PretrainedRouter, PairRouter):
             those.check(name, self.embedder.dimension)
         # Rounded as they are stored, so that a router scores the same before and after.
         self._heads = {name: CorrectnessHeads(**_stored(those.arrays())) for name, those in heads.items()}
+        self._weights = {
+            name: those.statistics
+            if those.embedding is None
+            else np.concatenate([those.statistics, those.embedding], axis=1)
+            for name, those in self._heads.items()
+        }
         self._frequencies = None
         if frequencies is not None:
             self._frequencies = np.asarray(frequencies, dtype=np.float32).astype(np.float64)
@@ -136,8 +142,9 @@ class DefaultRouter(PretrainedRouter, PairRouter):
     def strong_win_rates(self, prompts: Sequence[str]) -> Array:
         """Return the strong win rates of n prompts, shape (n,)."""
         readings = [read(prompt) for prompt in require_list(prompts, what="prompts")]
-        weak_right, strong_right = sigmoid(self._logits(readings)).T
-        rates = np.asarray((1.0 + strong_right - weak_right) / 2.0)
+        # (1 + sigmoid(s) - sigmoid(w)) / 2, as sigmoid(x) = (1 + tanh(x / 2)) / 2.
+        weak, strong = np.tanh(0.5 * self._logits(readings)).T
+        rates = np.asarray(0.5 + 0.25 * (strong - weak))
         if self.unread_win_rate is not None and not all(reading.english for reading in readings):
             rates[[not reading.english for reading in readings]] = self.unread_win_rate
         return rates
@@ -156,26 +163,28 @@ class DefaultRouter(PretrainedRouter, PairRouter):
         rows_of: dict[str, list[int]] = {}
         for i, reading in enumerate(readings):
             rows_of.setdefault(self._forms[reading.form], []).append(i)
-        logits = np.zeros((len(readings), 2))
+        logits = np.empty((len(readings), 2))
         for name, rows in rows_of.items():
             those, part = self._heads[name], [readings[i] for i in rows]
             texts = [reading.text for reading in part]
-            scaled = scaled_statistics(prompt_statistics(part), those.center, those.scale)
-            # Not a matrix product, which may round differently for another number of rows: a batch equals its single rows.
-            found = np.einsum("nf,hf->nh", scaled, those.statistics) + those.intercepts
             bundled = isinstance(self.embedder, BundledEmbedder) and those.embedding is not None
             tokens = bundled_tokens(texts) if bundled or those.tokens is not None else []
+            features = scaled_statistics(prompt_statistics(part), those.center, those.scale)
             if those.embedding is not None:
-                found += np.einsum("nf,hf->nh", self._embed(texts, tokens), those.embedding)
+                features = np.concatenate([features, self._embed(texts, tokens)], axis=1)
+            # Not a matrix product, which may round differently for another number of rows: a batch equals its single rows.
+            found: Array = np.einsum("nf,hf->nh", features, self._weights[name]) + those.intercepts
             if those.tokens is not None and self._frequencies is not None:
                 counted = weighted(ngrams_of_tokens(tokens), self._frequencies)
                 found += np.stack([counted.times(head) for head in those.tokens], axis=1)
+            if len(rows) == len(readings):
+                return found
             logits[rows] = found
         return logits
 
-    def _embed(self, texts: Sequence[str], tokens: Sequence[Sequence[int]]) -> Array:
+    def _embed(self, texts: Sequence[str], tokens: Sequence[Sequence[int]]) -> NDArray[Any]:
         if isinstance(self.embedder, BundledEmbedder):
-            return self.embedder.embed_tokens(tokens).astype(np.float64)
+            return self.embedder.embed_tokens(tokens)
         return default_vectors(self.embedder, texts)
 
     @property

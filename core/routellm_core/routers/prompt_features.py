@@ -19,8 +19,8 @@ _REASON = frozenset({"how", "why", "explain", "prove"})
 _PRODUCE = frozenset(
     {"write", "create", "generate", "suggest", "describe", "story", "poem", "email", "draft", "compose"}
 )
-_CAPITAL, _DIGIT, _LINE, _CODE, _BEYOND = range(1, 6)
-_KINDS = np.zeros(256, np.int64)
+_CAPITAL, _DIGIT, _LINE, _CODE, _BEYOND = (bytes([kind]) for kind in range(1, 6))
+_KINDS = bytearray(256)
 for _kind, _characters in (
     (_CAPITAL, b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"),
     (_DIGIT, b"0123456789"),
@@ -28,7 +28,8 @@ for _kind, _characters in (
     (_CODE, b"{}();[]=<>"),
     (_BEYOND, bytes(range(128, 256))),
 ):
-    _KINDS[list(_characters)] = _kind
+    for _character in _characters:
+        _KINDS[_character] = _kind[0]
 
 STATISTICS = (
     "log length of the stem",
@@ -68,27 +69,27 @@ def _statistics(reading: Reading) -> list[float]:
     chosen = reading.n_choices > 1
     choices = len(text) - len(question)
     distinct = reading.distinct
-    data = np.frombuffer(text.encode("utf-8", "replace"), np.uint8)
-    kinds = np.bincount(_KINDS[data], minlength=6) if len(data) else np.zeros(6)
-    size = max(len(data), 1)
+    kinds = text.encode("utf-8", "replace").translate(_KINDS)
+    size = max(len(kinds), 1)
+    digits = kinds.count(_DIGIT)
     return [
         log1p(len(question) if chosen else reading.length),
         log1p(reading.length),
         log1p(choices),
         float(reading.n_choices > 4),
         sum(map(len, words)) / max(len(words), 1),
-        log1p(len(NUMBER.findall(question))),
-        kinds[_DIGIT] / size,
-        log1p(kinds[_LINE]),
+        log1p(len(NUMBER.findall(question)) if digits else 0),
+        digits / size,
+        log1p(kinds.count(_LINE)),
         float("?" in question),
         float("__" in question),
         float(not distinct.isdisjoint(_NEGATED)),
         log1p(len(_SENTENCE_END.findall(question))),
-        kinds[_CAPITAL] / size,
-        kinds[_BEYOND] / size,
-        float("\\" in text or "^" in text or "$" in text or _SUM.search(text) is not None),
-        log1p(kinds[_CODE]),
-        kinds[_DIGIT] / max(choices, 1) if chosen else 0.0,
+        kinds.count(_CAPITAL) / size,
+        kinds.count(_BEYOND) / size,
+        float("\\" in text or "^" in text or "$" in text or (digits and _SUM.search(text) is not None)),
+        log1p(kinds.count(_CODE)),
+        digits / max(choices, 1) if chosen else 0.0,
         float(not distinct.isdisjoint(_ASKING)),
         float(not distinct.isdisjoint(_REASON)),
         float(not distinct.isdisjoint(_PRODUCE)),
