@@ -6,7 +6,8 @@
     python benchmarks/robustness.py --report                   print the tables; with --page docs/robustness.md, write them there
 
 The models are those of `examples/local_models.py` (SmolLM2-135M-Instruct, and the same without one of its layers), the
-questions those of `robustness_questions.py`. Asking needs the extra `torch`.
+questions those of `robustness_questions.py`. What is kept is not asked again: remove the file to begin anew. Asking needs
+the extra `torch`.
 """
 
 import argparse
@@ -37,7 +38,9 @@ def ask(model: str, work: Path, models: Path, minutes: float, *, last_first: boo
     store = Store(work / f"{model}.jsonl", model)
     scorer = CausalScorer(models / FOLDERS[model], batch_size=BATCH)
     ends = time.monotonic() + 60 * minutes
-    for how, names in reversed(BLOCKS[model]) if last_first else BLOCKS[model]:
+    done = answers().get(model, {})
+    for how, all_names in reversed(BLOCKS[model]) if last_first else BLOCKS[model]:
+        names = [name for name in all_names if name not in done]
         begun = time.process_time()
         parts = list(_together(how, [RUNS[name].texts() for name in names]))
         for prompts in reversed(parts) if last_first else parts:
@@ -67,14 +70,22 @@ def _together(how: str, runs: Sequence[Sequence[tuple[str, list[str]]]]) -> Iter
         yield prompts
 
 
+def answers() -> dict[str, dict[str, str]]:
+    """Return what was kept: by model and run, what was chosen for each question as one digit."""
+    kept: dict[str, dict[str, str]] = json.loads(KEPT.read_text()) if KEPT.exists() else {}
+    return kept
+
+
 def keep(work: Path) -> None:
-    """Write what each model chose in each run that is complete, one digit a question."""
-    kept: dict[str, dict[str, str]] = {}
+    """Add what each model chose in each further run that is complete."""
+    kept = answers()
     for model, blocks in BLOCKS.items():
         store = Store(work / f"{model}.jsonl", model)
-        kept[model] = {}
+        kept.setdefault(model, {})
         for name in dict.fromkeys(name for _, names in blocks for name in names):
             run = RUNS[name]
+            if name in kept[model]:
+                continue
             if any(store.lacks(prompt, texts) for prompt, texts in run.texts()):
                 print(f"{model} has not been asked: {name}", file=sys.stderr)
                 continue
@@ -83,8 +94,8 @@ def keep(work: Path) -> None:
             if name in ("hybrid", "cloze"):  # they cost nothing
                 kinds |= {f"{name} / {kind}": kind for kind in NORMALISATIONS}
             for label, kind in kinds.items():
-                answers = LikelihoodModel(store, normalisation=kind).answer(items, shown, rule=run.rule)
-                kept[model][label] = "".join(map(str, answers.chosen))
+                found = LikelihoodModel(store, normalisation=kind).answer(items, shown, rule=run.rule)
+                kept[model][label] = "".join(map(str, found.chosen))
     KEPT.write_text(json.dumps(kept, indent=1) + "\n")
 
 
@@ -104,7 +115,7 @@ def main() -> int:
     if options.report:
         from robustness_tables import tables
 
-        found = "\n".join(tables(json.loads(KEPT.read_text())))
+        found = "\n".join(tables(answers()))
         if options.page is None:
             print(found)
         else:
