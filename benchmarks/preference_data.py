@@ -64,9 +64,9 @@ def make(path: Path, n: int) -> None:
 
 
 def decontaminate(folder: Path, n: int) -> str:
-    """Hold n / 50 training prompts against n / 100 of an evaluation, of which half are among the former, a little changed."""
+    """Hold all prompts but n / 100 against these as an evaluation; half of these are planted among the others, changed a bit."""
     prompts = read_battles(folder / PARQUET).prompts
-    training, evaluation = list(prompts[: n // 50]), list(prompts[-n // 100 :])
+    training, evaluation = list(prompts[: -n // 100]), list(prompts[-n // 100 :])
     planted = [f"{prompt} please" for prompt in evaluation[: n // 200]]
     training[-len(planted) :] = planted
     found = EvaluationPrompts(evaluation, embedder=BundledEmbedder()).find(training)
