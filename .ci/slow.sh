@@ -70,6 +70,8 @@ check "LangChain tests with langchain-core $("$fresh/previous/bin/python" -c 'im
   "$fresh/previous/bin/python" -m pytest tests/langchain
 check "LlamaIndex tests with the package llama-index" "$fresh/meta/bin/python" -m pytest tests/llamaindex
 bench .venv/bin/python similarity_weighted_normalizers
+bench .venv/bin/python preference_data
+bench "$fresh/torch/bin/python" fine_tuning --data "$ROUTELLM_OUTCOME_DATA" --language-model "$fresh/local-models/smollm2-135m-instruct"
 bench .venv/bin/python pool_routers --work "$fresh/pool_routers"
 
 step "coverage"

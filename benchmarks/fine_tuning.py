@@ -80,8 +80,8 @@ def row(name: str, report: TrainingReport, alike: bool, seconds: float) -> str:
     return (
         f"| {name} | {counts['training battles']:,} / {counts['validation battles']:,} | {report.history[-1].step} "
         f"| {report.validation_loss:.3f} | {report.baseline_loss:.3f} "
-        f"| {gain['estimate']:.3f} [{gain['low']:.3f}, {gain['high']:.3f}] "
-        f"| {apgr['estimate']:.3f} [{apgr['low']:.3f}, {apgr['high']:.3f}] | {'yes' if alike else '**no**'} | {seconds:.0f} |"
+        f"| {gain['value']:.3f} [{gain['low']:.3f}, {gain['high']:.3f}] "
+        f"| {apgr['value']:.3f} [{apgr['low']:.3f}, {apgr['high']:.3f}] | {'yes' if alike else '**no**'} | {seconds:.0f} |"
     )
 
 

@@ -27,7 +27,7 @@ _COURTESY = (
     r"let'?s think|think step)\b[^.!?,\n]{0,80}[.!?,\n]+\s*"
 )
 _BEFORE = re.compile(rf"\s*(?:{_COURTESY})+", re.IGNORECASE)
-_AFTER = re.compile(rf"(?<=[.!?:\n])\s*(?:{_COURTESY})+$", re.IGNORECASE)
+_AFTER = re.compile(rf"[.!?:\n]\s*(?:{_COURTESY})+$", re.IGNORECASE)  # a look-behind would be tried at every character
 _LONGEST_COURTESY = 200
 
 _NUMBER_WORDS = frozenset(
@@ -155,9 +155,8 @@ def _words(text: str) -> list[str]:
 def _without_courtesies(text: str) -> str:
     begin = match.end() if (match := _BEFORE.match(text)) else 0
     kept = text[begin:]
-    cut = max(len(kept) - _LONGEST_COURTESY, 0)
-    match = _AFTER.search(kept, cut)
-    kept = kept[: match.start()] if match else kept
+    match = _AFTER.search(kept, max(len(kept) - _LONGEST_COURTESY - 1, 0))
+    kept = kept[: match.start() + 1] if match else kept
     return kept if kept.strip() else text
 
 
