@@ -1,7 +1,6 @@
 """Word pieces, remembered: what a tokenizer of BERT's kind gives, without asking it again for words it has seen."""
 
 import re
-from collections.abc import Sequence
 from typing import Any
 
 _ASCII_PUNCTUATION = r"!-/:-@\[-`{-~"
@@ -33,28 +32,22 @@ class WordPieces:
 
     def ids(self, text: str) -> list[int]:
         """Return the ids of the tokens of a text."""
-        pieces = self._pieces(text)
         found: list[int] = []
-        try:
-            for piece in pieces:
-                found += self._known[piece]
-        except KeyError:
-            found = self._look_up(pieces)
+        known = self._known
+        for piece in self._pieces(text):
+            ids = known.get(piece)
+            found += self._look_up(piece) if ids is None else ids
         del found[self._max_length :]
         if self._unknown_id in found:
             return [token for token in found if token != self._unknown_id]
         return found
 
-    def _look_up(self, pieces: Sequence[str]) -> list[int]:
-        known = self._known
-        there = {piece: known.get(piece) for piece in pieces}
-        missing = [piece for piece, ids in there.items() if ids is None]
-        if len(known) + len(missing) > _MOST_REMEMBERED:
-            # Another dictionary, as other threads read this one. The frequent words are back soon.
-            self._known = known = {}
-        for piece in missing:  # one by one: the tokenizer's batches start threads, which takes longer than a few words
-            ids = self._tokenizer.encode(piece, add_special_tokens=False).ids
-            there[piece] = ids
-            if len(piece) <= _LONGEST_REMEMBERED:
-                known[piece] = ids
-        return [token for piece in pieces for token in there[piece] or ()]
+    def _look_up(self, piece: str) -> list[int]:
+        # One by one: the tokenizer's batches start threads, which takes longer than a few words.
+        ids: list[int] = self._tokenizer.encode(piece, add_special_tokens=False).ids
+        if len(piece) <= _LONGEST_REMEMBERED:
+            if len(self._known) >= _MOST_REMEMBERED:
+                # Another dictionary, as other threads read this one. The frequent words are back soon.
+                self._known = {}
+            self._known[piece] = ids
+        return ids

@@ -16,7 +16,7 @@ _FOREIGN_LETTERS = 0.25
 
 WORD = re.compile(r"[^\W\d_]+")
 NUMBER = re.compile(r"[0-9]+(?:[.,][0-9]+)*")
-_ASCII_WORD = re.compile(r"[A-Za-z]+")
+_LOWER_OR_SPACE = str.maketrans({code: chr(code).lower() if chr(code).isalpha() else " " for code in range(128)})
 _LETTER_CHOICE = re.compile(r"[ \t]*\(?[A-J][.):](?:\s|$)")
 _SYMBOL_CHOICE = re.compile(r"[ \t]*\(?([^\w\s]|[^\W\d_A-Za-z])[.):](?=\s|$)")
 _FORMULA = re.compile(r"[\\^{}=<>\[\]|]")
@@ -148,8 +148,8 @@ def _choices(text: str) -> tuple[str, list[int]]:
 
 
 def _words(text: str) -> list[str]:
-    pattern = _ASCII_WORD if text.isascii() else WORD  # the first is faster, and the same where both apply
-    return pattern.findall(text.lower())
+    # The first is several times faster, and gives the same where both apply.
+    return text.translate(_LOWER_OR_SPACE).split() if text.isascii() else WORD.findall(text.lower())
 
 
 def _without_courtesies(text: str) -> str:
