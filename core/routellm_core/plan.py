@@ -206,12 +206,16 @@ class Plan:
     def _policy_context(self) -> PolicyContext:
         columns = np.arange(len(self.candidates)) if self._columns is None else self._columns
         confidence = self.router.confidence
+        closest = self.router.closest
+        if closest is not None and sorted(columns) != list(range(len(closest) - 1)):
+            closest = None  # a regression on the scores of all models says nothing about some of them
         return PolicyContext(
             candidates=self.candidates,
             models=PAIR if self.is_pair else tuple(self.router.models[column] for column in columns),
             prices=tuple(self.prices[name].typical_call for name in self.candidates) if self.prices else None,
             confidence=None if confidence is None else confidence.for_columns(columns),
             model_thresholds=self.router.model_thresholds,
+            closest=None if closest is None else closest[[*columns, -1]],
         )
 
     def resolve(self, route: str, *, what: str = "route") -> str:

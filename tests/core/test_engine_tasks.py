@@ -171,9 +171,19 @@ def test_every_policy_chooses_by_every_router_of_the_configuration(tmp_path, nam
     good = [model for model, score in zip(MODELS, scores, strict=True) if score >= trained.model_thresholds[model]]
     if good:
         assert found["model_thresholds"].choice == good[0]
+    expected = scores @ trained.closest[:-1] + trained.closest[-1]
+    assert found["closest"].choice == MODELS[np.abs(scores - expected).argmin()]
     assert found["argmax"].choice == MODELS[scores.argmax()]
     assert found["cost_aware"].choice == MODELS[(scores - 0.5 * np.array([1, 2, 30]) / 30).argmax()]
     assert found["s3"].choice == trained.choose_for_task([prompt], by_price=MODELS)
+
+
+def test_closest_wants_the_models_of_the_router_in_any_order(router):
+    prompt = "question 9.5 of poetry"
+    straight = RoutingEngine(router, candidates=MODELS, policy="closest").decide(prompt)
+    assert RoutingEngine(router, candidates=MODELS[::-1], policy="closest").decide(prompt).choice == straight.choice
+    with pytest.raises(ConfigurationError, match="exactly these candidates"):
+        RoutingEngine(router, candidates=MODELS[:2], policy="closest")
 
 
 EVERY = """

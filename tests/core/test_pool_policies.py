@@ -162,6 +162,18 @@ def test_closest_is_fitted_to_the_score_of_the_first_right_model():
         policy.order(np.array([0.1, 0.2]), None, (0, 1))
 
 
+def test_by_name_the_expected_score_is_that_of_the_router():
+    bound = get_policy("closest").bind(replace(CONTEXT, closest=np.array([0.0, 1.0, 0.0, 0.1])))
+    scores = np.array([0.9, 0.3, 0.45])  # 0.4 is expected
+    assert bound.order(scores, None, BY_PRICE) == (2, 1, 0)
+    own = ClosestPolicy([0.0, 0.0, 0.0], 0.8)
+    assert own.bind(CONTEXT).order(scores, None, BY_PRICE) == (0, 2, 1)
+    with pytest.raises(ConfigurationError, match="exactly these candidates"):
+        get_policy("closest").bind(CONTEXT)
+    with pytest.raises(ConfigurationError, match="bind"):
+        get_policy("closest").order(scores, None, BY_PRICE)
+
+
 # --- tasks -------------------------------------------------------------------------------------------------------------
 
 CONFIDENCE = TaskConfidence(

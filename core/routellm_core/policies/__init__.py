@@ -3,7 +3,7 @@
 from routellm_core.errors import ConfigurationError
 from routellm_core.policies.base import ContextPolicy, Policy, PolicyContext, ScoreKind, TaskPolicy
 from routellm_core.policies.price import CostAwarePolicy, GatedArgmaxPolicy, ModelThresholdsPolicy, tune_thresholds
-from routellm_core.policies.published import ClosestPolicy, RandomTopKPolicy
+from routellm_core.policies.published import ClosestPolicy, RandomTopKPolicy, fit_closest
 from routellm_core.policies.score import ArgmaxPolicy, CheapestAbovePolicy, ThresholdPolicy
 from routellm_core.policies.task import TaskConfidencePolicy, TaskMeanPolicy, TaskVotesPolicy
 
@@ -25,6 +25,7 @@ __all__ = [
     "TaskPolicy",
     "TaskVotesPolicy",
     "ThresholdPolicy",
+    "fit_closest",
     "get_policy",
     "tune_thresholds",
 ]
@@ -37,11 +38,12 @@ POLICIES: dict[str, type[Policy]] = {
     "argmax_gated": GatedArgmaxPolicy,
     "model_thresholds": ModelThresholdsPolicy,
     "random_topk": RandomTopKPolicy,
+    "closest": ClosestPolicy,
     "s1": TaskMeanPolicy,
     "s2": TaskVotesPolicy,
     "s3": TaskConfidencePolicy,
 }
-"""Every policy that its name alone stands for; `ClosestPolicy` is fitted, and given as an object."""
+"""Every policy by its name."""
 
 
 def get_policy(policy: str | Policy) -> Policy:

@@ -68,6 +68,8 @@ class PolicyContext:
         prices: What a typical call costs on each, in US dollars; None if prices are not known.
         confidence: How far the router's predictions can be trusted on a new task; None if it was not trained with tasks.
         model_thresholds: Model of the router -> the score from which on it is taken to be right; empty if not tuned.
+        closest: The weights of the policy `closest`, one a candidate, and its intercept, shape (m + 1,); None if the router has
+            none, or the candidates are not exactly its models.
     """
 
     candidates: tuple[str, ...]
@@ -75,6 +77,7 @@ class PolicyContext:
     prices: tuple[float, ...] | None = None
     confidence: "TaskConfidence | None" = None
     model_thresholds: Mapping[str, float] = field(default_factory=dict)
+    closest: NDArray[np.float64] | None = None
 
 
 @runtime_checkable

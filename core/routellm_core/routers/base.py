@@ -40,6 +40,9 @@ class Router(ABC):
     model_thresholds: Mapping[str, float] = {}
     """For each model the score from which on it is taken to be right, for the policy `model_thresholds`; empty if not tuned."""
 
+    closest: NDArray[np.float64] | None = None
+    """The regression of the policy `closest`: one weight for each of `models`, and the intercept; None if not fitted."""
+
     assumed: Mapping[str, str] = {}
     """The models whose scores were not learned from labels of their own, each with what they rest on instead."""
 

@@ -30,6 +30,7 @@ class Training:
         confidence: How far its predictions can be trusted on a new task; None if it was trained without tasks.
         embeddings: Of the training prompts, shape (n, dimension), for the distance of a task; None if there is no confidence.
         model_thresholds: For each model the score from which on it is best taken to be right; empty if not tuned.
+        closest: The regression of the policy `closest`, weights and intercept, shape (m + 1,); None if not fitted.
         provenance: What it was trained on, for the model card.
         metrics: How well it does, for the model card.
     """
@@ -37,6 +38,7 @@ class Training:
     confidence: TaskConfidence | None = None
     embeddings: NDArray[np.float32] | None = None
     model_thresholds: Mapping[str, float] = field(default_factory=dict)
+    closest: NDArray[np.float64] | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
 
@@ -65,6 +67,7 @@ class OutcomeRouter(PretrainedRouter, PoolRouter):
         self._training = training or Training()
         self.confidence = self._training.confidence
         self.model_thresholds = dict(self._training.model_thresholds)
+        self.closest = self._training.closest
         if self.confidence is not None and len(self.confidence.accuracies) != len(self._models):
             raise ConfigurationError(
                 f"the confidence is for {len(self.confidence.accuracies)} models, the router has {len(self._models)}"
@@ -183,6 +186,8 @@ class OutcomeRouter(PretrainedRouter, PoolRouter):
             arrays["training_embeddings"] = training.embeddings
         if training.model_thresholds:
             parameters["model_thresholds"] = dict(training.model_thresholds)
+        if training.closest is not None:
+            arrays["closest"] = training.closest
         if isinstance(self.embedder, TfidfEmbedder):
             arrays |= self.embedder.arrays()
         return Checkpoint(
@@ -226,6 +231,7 @@ class OutcomeRouter(PretrainedRouter, PoolRouter):
             if "training_embeddings" in checkpoint.arrays
             else None,
             model_thresholds=dict(parameters.get("model_thresholds", {})),
+            closest=checkpoint.array("closest", (m + 1,)) if "closest" in checkpoint.arrays else None,
             provenance=dict(config.provenance),
             metrics=dict(config.metrics),
         )

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from routellm_core.embedders.foreign import EmbedderLike
 from routellm_core.errors import ConfigurationError
-from routellm_core.policies import tune_thresholds
+from routellm_core.policies import fit_closest, tune_thresholds
 from routellm_core.preferences.outcomes import OutcomeTable
 from routellm_core.routers.outcome import OutcomeRouter, Training
 from routellm_core.training.measures import calibration_table
@@ -112,6 +112,7 @@ class Search(Generic[S, R]):
             confidence=confidence,
             embeddings=None if confidence is None or self.keeps_embeddings else data.embeddings,
             model_thresholds=dict(zip(data.models, tune_thresholds(predicted, held.labels).tolist(), strict=True)),
+            closest=fit_closest(predicted, held.labels),
             provenance=_provenance(table, report),
             metrics=report.card_metrics(),
         )

@@ -104,6 +104,8 @@ def test_comes_back_with_its_card_its_thresholds_and_its_confidence(name, traine
     assert loaded.fingerprint == router.fingerprint
     assert loaded.model_thresholds == router.model_thresholds
     assert set(router.model_thresholds) == set(MODELS)
+    np.testing.assert_array_equal(loaded.closest, router.closest)
+    assert router.closest.shape == (len(MODELS) + 1,)
     assert "topics" in (tmp_path / "README.md").read_text()
     if router.confidence is not None:
         np.testing.assert_array_equal(loaded.confidence.distances, router.confidence.distances)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from routellm_core.errors import ConfigurationError
-from routellm_core.policies import tune_thresholds
+from routellm_core.policies import fit_closest, tune_thresholds
 from routellm_core.preferences.outcomes import OutcomeTable
 from routellm_core.routers.knn import KNNRouter
 from routellm_core.task_state import VOTE
@@ -162,6 +162,7 @@ def test_thresholds_and_losses_are_of_prompts_that_were_held_out():
     apart = KNNRouter(known.embeddings, known.labels, models=MODELS, embedder=TopicEmbedder(), k=1, shrinkage=0.5)
     predicted = apart.score_from_embeddings(held.embeddings)
     assert list(router.model_thresholds.values()) == tune_thresholds(predicted, held.labels).tolist()
+    assert router.closest.tolist() == fit_closest(predicted, held.labels).tolist()
     assert report.validation_loss == mean_loss(predicted, held.labels)
     assert report.baseline_loss == mean_loss(np.broadcast_to(known.mean_labels(), held.labels.shape), held.labels)
 
