@@ -214,7 +214,8 @@ def routers(sets: Mapping[str, OutcomeTable]) -> Iterator[str]:
         gap = mean(strong - weak, "+.1f")
         for trained in rates:
             area, apgr = _scaled(found.figures[trained]["auc"]), found.figures[trained]["apgr"]
-            yield f"| {against} | {gap} | {trained} | {percent(area)} | {apgr} |"
+            gained = "n/a" if np.isnan(apgr.low) else str(apgr)  # the gap is 0 in some draws
+            yield f"| {against} | {gap} | {trained} | {percent(area)} | {gained} |"
         if {AVERAGED, HYBRID} <= set(sets):
             area = _scaled(found.differences[AVERAGED, HYBRID]["auc"])
             yield f"| {against} | | permutation-averaged less hybrid | {percent(area, '+.1f')} | |"
