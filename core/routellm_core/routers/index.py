@@ -15,7 +15,7 @@ IndexKind = Literal["exact", "approximate"]
 EXACT_UP_TO = 1_000_000
 """How many vectors are searched exactly unless asked otherwise."""
 
-_BLOCK = 1 << 24  # similarities that are held at once: 64 MB
+_BLOCK = 1 << 25  # similarities that are held at once: 128 MB; every block of queries reads all vectors again
 _STRIPES = 64
 _FEW, _FEW_OF = 256, 64  # candidates, of so many vectors one, whose cosines cost little beside one more product
 _FEW_QUERIES = 8  # that are compared at once: with more, calculating takes longer than reading the vectors
