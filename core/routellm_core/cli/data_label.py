@@ -1,5 +1,6 @@
 """`routellm data label`."""
 
+import json
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -49,6 +50,13 @@ def label(
     max_usd: Annotated[
         float | None, typer.Option(help="Do not start if the estimate is above this many US dollars.")
     ] = None,
+    judge_option: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="What the judge is sent beside temperature=0 and max_tokens=300; null leaves one out. May be repeated.",
+        ),
+    ] = None,
     concurrency: Annotated[int, typer.Option(min=1, help="How many calls at once.")] = 8,
     journal: Annotated[Path | None, typer.Option(help="Where verdicts are kept; without it OUT.journal.jsonl.")] = None,
     field: Annotated[str, typer.Option(help="The column of the prompt.")] = "prompt",
@@ -60,10 +68,10 @@ def label(
 ) -> None:
     """Make labels from models' answers: graded against references, or judged by a language model.
 
-    [bold]multiple-choice, number, exact[/bold] write outcomes of 1 and 0; [bold]score[/bold] writes outcomes of 1 to 5, with the
-    reference in the judge's view; [bold]pairwise[/bold] asks in both orders and writes battles, a tie unless both agree. What
-    cannot be read has no label and is counted. A judge's verdicts are kept: a run that was stopped goes on where it was when the
-    same command is given again.
+    [bold]multiple-choice, number, exact[/bold] write outcomes of 1 and 0; [bold]score[/bold] asks for grades of 1 to 5 with
+    the reference in view, and writes outcomes of 0 to 1; [bold]pairwise[/bold] asks in both orders and writes battles, a tie
+    unless both agree. What cannot be read has no label and is counted. A judge's verdicts are kept: a run that was stopped goes
+    on where it was when the same command is given again.
 
     Examples:
         routellm data label --data answers.jsonl --method multiple-choice --out outcomes.csv
@@ -71,6 +79,8 @@ def label(
         routellm data label --data answers.jsonl --method pairwise --judge gpt-4.1 --out battles.jsonl --dry-run
 
         routellm data label --data a.jsonl --method score --judge llama3 --base-url http://localhost:11434/v1 --out scores.csv
+
+        routellm data label ... --judge o4-mini --judge-option max_tokens=null --judge-option max_completion_tokens=2000
     """
     if method in (Method.score, Method.pairwise):
         if judge is None:
@@ -83,6 +93,7 @@ def label(
             base_url=base_url,
             price=_price(price, judge),
             max_usd=max_usd,
+            options=_options(judge_option or []),
             concurrency=concurrency,
             journal=journal,
             fields=(field, reference),
@@ -106,14 +117,18 @@ def _by_judge(
     base_url: str | None,
     price: Price | None,
     max_usd: float | None,
+    options: dict[str, Any],
     concurrency: int,
     journal: Path | None,
     fields: tuple[str, str],
     dry_run: bool,
 ) -> dict[str, Any]:
+    from routellm_core.preferences.judge import MAX_ANSWER_TOKENS
     from routellm_core.preferences.judge_models import JudgeModel
     from routellm_core.preferences.labelling import estimate_cost, journal_path, label_by_judge
+    from routellm_core.preferences.tables import check_table_name
 
+    check_table_name(out)
     where = journal_path(out) if journal is None else journal
     prompt_field, reference_field = fields
     estimate = estimate_cost(
@@ -122,6 +137,7 @@ def _by_judge(
         judge=judge,
         journal=where,
         price=price,
+        answer_tokens=options.get("max_completion_tokens") or options.get("max_tokens") or MAX_ANSWER_TOKENS,
         prompt_field=prompt_field,
         reference_field=reference_field,
     )
@@ -152,7 +168,7 @@ def _by_judge(
         return label_by_judge(
             data,
             out,
-            judge=JudgeModel(client, name=judge),
+            judge=JudgeModel(client, name=judge, options=options),
             method=method,
             journal=where,
             concurrency=concurrency,
@@ -164,8 +180,21 @@ def _by_judge(
 
 
 def _announced(judge: str, estimate: "CostEstimate") -> str:
-    cost = "unknown without --price" if estimate.usd is None else f"at most about ${estimate.usd:,.2f}"
+    cost = "unknown without --price" if estimate.usd is None else f"about ${estimate.usd:,.2f}"
     return f"asking {judge} {estimate.questions - estimate.known} questions ({estimate.known} known); cost {cost}"
+
+
+def _options(given: list[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for option in given:
+        name, equals, value = option.partition("=")
+        if not equals or not name:
+            raise ConfigurationError(f"--judge-option is NAME=VALUE, such as max_tokens=null, not {option!r}")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found
 
 
 def _price(text: str | None, judge: str) -> Price | None:

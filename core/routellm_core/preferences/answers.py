@@ -7,7 +7,6 @@ from itertools import combinations
 from typing import Any
 
 from routellm_core.errors import ConfigurationError, MissingColumnError
-from routellm_core.preferences.normalise import first_user_turn
 from routellm_core.preferences.tables import Table
 
 _PREFIX = "answer::"
@@ -70,10 +69,11 @@ def read_answers(
                 f"{batch.origin} has no answers: name their columns answer::<model>, or model_a, model_b, answer_a and "
                 f"answer_b; it has {', '.join(map(repr, batch.columns))}"
             )
+        prompts = batch.prompts(prompt_field)
         for index, row in batch.rows():
             yield AnswerRow(
                 where=batch.where(index),
-                prompt=first_user_turn(row[prompt_field], batch.where(index)),
+                prompt=prompts[index],
                 answers=_answers(row, models, batch.where(index)),
                 reference=_reference(row.get(reference_field), reference_field, batch.where(index), need_reference),
                 kept={name: row[name] for name in _KEPT if row.get(name) is not None},

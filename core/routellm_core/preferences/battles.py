@@ -437,12 +437,8 @@ def _layout(columns: Sequence[str], prompt_field: str) -> _Layout:
         return _Layout((prompt_field, *models, *_ARENA_FLAGS), partial(_listed_turns, field=prompt_field), _flagged)
     field = "conversation_a" if "conversation_a" in columns and prompt_field not in columns else prompt_field
     return _Layout(
-        (field, *models, "winner"), partial(_turns, field=field), lambda batch: list(batch.columns["winner"])
+        (field, *models, "winner"), lambda batch: batch.prompts(field), lambda batch: list(batch.columns["winner"])
     )
-
-
-def _turns(batch: Batch, field: str) -> list[str]:
-    return [first_user_turn(value, batch.where(i)) for i, value in enumerate(batch.require(field))]
 
 
 def _listed_turns(batch: Batch, field: str) -> list[str]:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
+
 from routellm_core.embedders.foreign import EmbedderLike
 from routellm_core.preferences.battles import (
     BATTLE_COLUMNS,
@@ -17,8 +19,11 @@ from routellm_core.preferences.battles import (
 )
 from routellm_core.preferences.decontamination import SIMILARITY, EvaluationPrompts
 from routellm_core.preferences.filters import Filtered, drop_duplicates, drop_short, keep_languages
+from routellm_core.preferences.inspection import table_kind
 from routellm_core.preferences.outcomes import read_outcomes
 from routellm_core.preferences.tables import Table, write_table
+
+_BATTLES_AT_ONCE = 1 << 16
 
 Progress = Callable[[int], None]
 """Called with the number of rows that were just read."""
@@ -57,7 +62,7 @@ def merge_battles(
 ) -> list[SourceReport]:
     """Write the battles of several tables to one, filtered.
 
-    In memory are a batch of rows and 16 bytes for every battle that is kept.
+    In memory are a batch of battles, 16 bytes for every battle that is kept, and a table of outcomes while it is read.
 
     Args:
         sources: Tables of battles, in any layout of `read_battles`; tables of outcomes become battles by `to_battles`.
@@ -188,9 +193,13 @@ def decontaminate_table(
 
 
 def _parts(source: str, label_source: Source | None, margin: float, prompt_field: str) -> Iterator[PreferenceDataset]:
-    if any(name.startswith("score::") for name in Table(source).columns):
+    if table_kind(Table(source).columns) == "outcomes":
         table = read_outcomes(source, prompt_field=prompt_field)
-        yield table.to_battles(margin=margin, source=label_source or "gold")
+        pairs = max(1, len(table.models) * (len(table.models) - 1) // 2)
+        step = max(1, _BATTLES_AT_ONCE // pairs)
+        for start in range(0, len(table), step):
+            part = table.select(np.arange(start, min(start + step, len(table))))
+            yield part.to_battles(margin=margin, source=label_source or "gold")
     else:
         yield from iter_battles(source, prompt_field=prompt_field, label_source=label_source)
 

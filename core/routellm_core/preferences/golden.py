@@ -48,11 +48,11 @@ def extract_choice(answer: str, *, choices: str = "ABCDEFGHIJ") -> str | None:
         answer: What a model wrote.
         choices: The letters there are.
     """
-    stated = _STATED.findall(answer)
+    stated = [match[1].upper() for match in _STATED.finditer(answer) if _is_a_letter(match)]
     if "\\boxed" in answer:
         letter = _boxed(answer).strip(" ().")
     elif stated:
-        letter = stated[-1].upper()
+        letter = stated[-1]
     else:
         leading = (
             None if len(set(_OPTION.findall(answer))) > 1 else _LEADING.search(answer)
@@ -186,6 +186,12 @@ def grade_answers(
     return GoldenLabels(table, unparsable, missing)
 
 
+def _is_a_letter(stated: re.Match[str]) -> bool:
+    """Whether a stated letter is one rather than the article of "the answer is a (rather) long story"."""
+    around = stated.string[stated.start(1) - 1 : stated.end()]
+    return stated[1].isupper() or around[0] in "([{$*" or stated.string[stated.end() :].lstrip(" ")[:1] != "("
+
+
 def _boxed(text: str) -> str:
     """Return what the last box holds; nothing if that cannot be told."""
     found = _BOXED.match(text, text.rindex("\\boxed"))
@@ -224,10 +230,13 @@ def _is_negative(before: str) -> bool:
     bare = before.rstrip(" ")
     if not bare.endswith(("-", "\u2212")):
         return False
+    apart = len(bare) < len(before)
     ahead = bare[:-1].rstrip(" $€£")
-    if len(bare) < len(before) and (not ahead or ahead.endswith("\n")):
+    if apart and (not ahead or ahead.endswith("\n")):
         return False  # the dash of a list
-    return not (ahead and (ahead[-1].isalnum() or ahead[-1] in ")]%"))
+    if ahead and ahead[-1].isalpha():
+        return not apart and len(ahead) < len(bare) - 1  # "it is -7", but not "x-7" and "x - 7"
+    return not (ahead and (ahead[-1].isdigit() or ahead[-1] in ")]%"))
 
 
 def _bare(text: str) -> list[str]:

@@ -39,7 +39,8 @@ class JudgeModel:
         model: An `openai.OpenAI` client (or one with the same methods); a chat model whose `.invoke` takes messages, such as
             any of LangChain; or a function from the question's text to the answer's.
         name: The model's name: what the client is asked for, and what verdicts are kept under. None takes the chat model's own.
-        options: What a client sends with every request; None means temperature 0 and at most 300 tokens.
+        options: What a client sends with every request beside temperature 0 and at most 300 tokens; None as a value leaves one of
+            these out, which some models refuse: `{"max_tokens": None, "max_completion_tokens": 2000}`.
         max_attempts: How often a call is tried when the judge is busy or cannot be reached.
         first_wait_s: The wait after the first failure; it doubles with each further one, to a minute at most.
         sleep: How to wait.
@@ -79,7 +80,8 @@ class JudgeModel:
                 f"a judge is an OpenAI client, a chat model with .invoke, or a function, not {type(model).__name__}"
             )
         self._model = model
-        self._options = {"temperature": 0, "max_tokens": MAX_ANSWER_TOKENS} if options is None else dict(options)
+        sent = {"temperature": 0, "max_tokens": MAX_ANSWER_TOKENS, **(options or {})}
+        self._options = {name: value for name, value in sent.items() if value is not None}
         self._max_attempts = max_attempts
         self._first_wait_s = first_wait_s
         self._sleep = sleep

@@ -24,12 +24,13 @@ from routellm_core.preferences.judge import (
     score_question,
 )
 from routellm_core.preferences.judge_models import JudgeModel
-from routellm_core.preferences.tables import write_table
+from routellm_core.preferences.tables import check_table_name, write_table
 from routellm_core.pricing import Price
 
 JudgeMethod = Literal["score", "pairwise"]
 
 _CHARACTERS_PER_TOKEN = 4.0
+_LOWEST, _HIGHEST = 1, 5
 _LISTED = 20
 
 
@@ -40,9 +41,9 @@ class CostEstimate:
     Attributes:
         questions: Calls that labelling needs in all.
         known: How many of them have their verdict already.
-        tokens_in: Tokens of the questions to be asked, at four characters a token.
+        tokens_in: About how many tokens the questions to be asked have: one for four ASCII characters, or for one other.
         tokens_out: Tokens of the answers, at most.
-        usd: US dollars, at most; None without a price.
+        usd: US dollars, with answers as long as they may be and no call made twice; None without a price.
     """
 
     questions: int
@@ -116,6 +117,7 @@ def label_by_reference(
     """
     if grader not in GRADERS:
         raise ConfigurationError(f"the grader must be one of {', '.join(GRADERS)}, not {grader!r}")
+    check_table_name(out)
     grade = GRADERS[grader]
     report = LabelReport()
 
@@ -145,6 +147,7 @@ def estimate_cost(
     judge: str,
     journal: str | os.PathLike[str] | None = None,
     price: Price | None = None,
+    answer_tokens: int = MAX_ANSWER_TOKENS,
     prompt_field: str = "prompt",
     reference_field: str = "reference",
 ) -> CostEstimate:
@@ -156,6 +159,7 @@ def estimate_cost(
         judge: The judge's name.
         journal: Verdicts of earlier runs, which cost nothing; None means there are none.
         price: The judge's price; None leaves the dollars out.
+        answer_tokens: How many tokens the judge may write in answer to a question.
         prompt_field: The column of the prompt.
         reference_field: The column of the reference.
     """
@@ -164,15 +168,18 @@ def estimate_cost(
         with Journal(journal) as earlier:
             known = earlier.verdicts
     seen: set[str] = set()
-    total = asked = characters = 0
+    total = asked = plain = others = 0
     rows = _read(source, method, prompt_field, reference_field)
     for question in (question for row in rows for _, questions in _jobs(row, method, judge) for question in questions):
         total += 1
         if question.key not in known and question.key not in seen:
             seen.add(question.key)
             asked += 1
-            characters += len(question.system) + len(question.user)
-    tokens_in, tokens_out = round(characters / _CHARACTERS_PER_TOKEN), asked * MAX_ANSWER_TOKENS
+            text = question.system + question.user
+            ascii_characters = len(text.encode("ascii", "ignore"))
+            plain += ascii_characters
+            others += len(text) - ascii_characters
+    tokens_in, tokens_out = round(plain / _CHARACTERS_PER_TOKEN) + others, asked * answer_tokens
     usd = None if price is None else price.cost(tokens_in, tokens_out)
     return CostEstimate(total, total - asked, tokens_in, tokens_out, usd)
 
@@ -192,7 +199,8 @@ def label_by_judge(
 ) -> LabelReport:
     """Let a judge label the answers of a table; a run that was stopped goes on where it was.
 
-    "score" grades every answer from 1 to 5 against the reference of its row and writes a table of outcomes, a row for every row.
+    "score" grades every answer from 1 to 5 against the reference of its row and writes a table of outcomes, a row for every row,
+    with 0 for 1 and 1 for 5, as trainers want it.
     "pairwise" compares every two answers of a row, once in each order, and writes battles: the same winner both times wins,
     anything else is a tie. What could not be read has no label.
 
@@ -217,6 +225,7 @@ def label_by_judge(
         raise ConfigurationError(f"method must be 'score' or 'pairwise', not {method!r}")
     if concurrency < 1:
         raise ConfigurationError(f"concurrency must be 1 or more, not {concurrency!r}")
+    check_table_name(out)  # before anything is paid for
     report = LabelReport()
     columns: Sequence[str] = BATTLE_COLUMNS
     if method == "score":
@@ -249,7 +258,7 @@ def _labelled(
             found[label] = verdicts
         if method == "score":
             scores = {model: found[(model,)][0] if (model,) in found else None for model in row.answers}
-            yield _outcome_row(row, {m: None if s is None else float(s) for m, s in scores.items()}, report)
+            yield _outcome_row(row, {m: None if s is None else _in_unit(s) for m, s in scores.items()}, report)
             continue
         report.rows += 1
         for (model_a, model_b), (first, swapped) in found.items():
@@ -290,6 +299,10 @@ def _outcome_row(row: AnswerRow, scores: Mapping[str, float | None], report: Lab
     for _ in range(sum(score is None for score in scores.values())):
         _note_unlabelled(row, report)
     return {**row.kept, "prompt": row.prompt, **{f"score::{model}": score for model, score in scores.items()}}
+
+
+def _in_unit(score: Any) -> float:
+    return (float(score) - _LOWEST) / (_HIGHEST - _LOWEST)
 
 
 def _note_unlabelled(row: AnswerRow, report: LabelReport) -> None:

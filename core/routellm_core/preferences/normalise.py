@@ -48,6 +48,18 @@ def first_user_turn(conversation: Any, where: str) -> str:
     )
 
 
+def turns_in_text(text: Any) -> Any:
+    """Return the conversation that a cell of .csv holds as JSON, a list of turns or of messages; any other value as it is."""
+    if not (isinstance(text, str) and text.startswith("[") and text.endswith("]")):
+        return text
+    try:
+        turns = json.loads(text)
+    except ValueError:
+        return text
+    whole = all(isinstance(turn, str) for turn in turns) or all(isinstance(t, dict) and "role" in t for t in turns)
+    return turns if turns and whole else text
+
+
 def turns_from_json(text: Any, where: str) -> Any:
     """Read the JSON list of turns in which the published Arena tables keep a prompt.
 

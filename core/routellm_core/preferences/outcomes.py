@@ -13,7 +13,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from routellm_core.errors import ConfigurationError, UnknownModelError
 from routellm_core.preferences.battles import SOURCES, PreferenceDataset, Source
-from routellm_core.preferences.normalise import first_user_turn
 from routellm_core.preferences.tables import Batch, Table, as_float, write_table
 
 _PER_MODEL = ("cost_usd", "tokens_in", "tokens_out")
@@ -262,8 +261,7 @@ class _Reader:
         self._told: dict[str, None] = {}
 
     def add(self, batch: Batch) -> None:
-        prompts = batch.require(self._prompt_field)
-        self._prompts += [first_user_turn(value, batch.where(i)) for i, value in enumerate(prompts)]
+        self._prompts += batch.prompts(self._prompt_field)
         for column in self._score_columns or ():
             batch.require(column)
         for column, values in batch.columns.items():

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routellm_core.errors import ConfigurationError, MissingColumnError, MissingDependencyError
+from routellm_core.preferences.normalise import first_user_turn, turns_in_text
 
 SUFFIXES = (".jsonl", ".csv", ".parquet")
 BATCH_ROWS = 8192
@@ -31,12 +32,14 @@ class Batch:
         unit: What `numbers` count: "line" (.csv, .jsonl) or "row" (.parquet), from 1.
         numbers: Where each row is in the file.
         columns: Name to values; None where a row has none.
+        only_text: Whether the file can hold nothing but text (.csv), and so lists as JSON.
     """
 
     origin: str
     unit: str
     numbers: Sequence[int]
     columns: Mapping[str, Sequence[Any]]
+    only_text: bool = False
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -54,6 +57,17 @@ class Batch:
         if column not in self.columns:
             raise MissingColumnError(f"{self.origin} has no column {column!r}; it has {_listed(self.columns)}")
         return self.columns[column]
+
+    def prompts(self, column: str) -> list[str]:
+        """Return the prompts in a column that must be there; of conversations their first user turn.
+
+        Raises:
+            ConfigurationError: If a row has none.
+        """
+        values = self.require(column)
+        if self.only_text:
+            values = [turns_in_text(value) for value in values]
+        return [first_user_turn(value, self.where(i)) for i, value in enumerate(values)]
 
     def texts(self, column: str) -> list[str]:
         """Return a column that must hold text in every row.
@@ -166,7 +180,7 @@ class Table:
                 found = [name for _, row in chunk for name in row] if needed is None else needed
                 names = dict.fromkeys((*found, *extra))
                 values = {name: [row.get(name) for _, row in chunk] for name in names}
-                yield Batch(self.origin, "line", [number for number, _ in chunk], values)
+                yield Batch(self.origin, "line", [number for number, _ in chunk], values, self.kind == ".csv")
 
     def _text(self) -> Any:
         return self.path.open(encoding="utf-8-sig", newline="" if self.kind == ".csv" else None)
@@ -263,11 +277,13 @@ def check_table_name(path: str | os.PathLike[str]) -> Path:
     """Return the path of a table that is to be written; worth asking before long work whose result it will be.
 
     Raises:
-        ConfigurationError: If the name has another ending than tables have.
+        ConfigurationError: If the name has another ending than tables have, or its folder is not there.
     """
     target = Path(path)
     if target.suffix.lower() not in SUFFIXES:
         raise ConfigurationError(f"{str(path)!r}: the name of a table must end in {', '.join(SUFFIXES)}")
+    if not target.parent.is_dir():
+        raise ConfigurationError(f"{str(path)!r} cannot be written: there is no folder {str(target.parent)!r}")
     return target
 
 
@@ -304,7 +320,7 @@ def write_table(rows: Iterable[Mapping[str, Any]], path: str | os.PathLike[str],
 def _write_jsonl(rows: Iterable[Mapping[str, Any]], path: Path, columns: Sequence[str]) -> None:  # noqa: ARG001  (a line has its own fields)
     with path.open("w", encoding="utf-8") as stream:
         for row in rows:
-            stream.write(json.dumps(row) + "\n")
+            stream.write(json.dumps(row, default=str) + "\n")  # dates of .parquet, as text
 
 
 def _write_csv(rows: Iterable[Mapping[str, Any]], path: Path, columns: Sequence[str]) -> None:
@@ -312,7 +328,7 @@ def _write_csv(rows: Iterable[Mapping[str, Any]], path: Path, columns: Sequence[
         writer = csv.DictWriter(stream, columns)
         writer.writeheader()
         for row in rows:
-            writer.writerow({name: json.dumps(v) if isinstance(v, list) else v for name, v in row.items()})
+            writer.writerow({name: json.dumps(v) if isinstance(v, list | dict) else v for name, v in row.items()})
 
 
 def _write_parquet(rows: Iterable[Mapping[str, Any]], path: Path, columns: Sequence[str]) -> None:
@@ -328,16 +344,24 @@ def _write_parquet(rows: Iterable[Mapping[str, Any]], path: Path, columns: Seque
             values = {name: [_encodable(row.get(name)) for row in chunk] for name in columns}
             if writer is None:
                 found = pyarrow.table(values).schema
-                empty = {True: pyarrow.float64(), False: pyarrow.string()}  # a column whose first rows hold nothing
-                schema = pyarrow.schema(
-                    (f.name, empty["::" in f.name] if pyarrow.types.is_null(f.type) else f.type) for f in found
-                )
+                schema = pyarrow.schema((f.name, _type_of(pyarrow, f)) for f in found)
                 writer = parquet.ParquetWriter(path, schema)
-            writer.write_table(pyarrow.table(values, schema=writer.schema))
+            for name in columns:
+                if pyarrow.types.is_integer(schema.field(name).type) and any(type(v) is float for v in values[name]):
+                    raise pyarrow.ArrowInvalid(f"{name!r} holds whole numbers, and then others")  # it would cut them
+            writer.write_table(pyarrow.table(values, schema=schema))
             chunk = list(islice(remaining, BATCH_ROWS))
     finally:
         if writer is not None:
             writer.close()
+
+
+def _type_of(pyarrow: Any, field: Any) -> Any:
+    """Return the type of a column of which only the first rows are known: they may hold nothing, or only whole numbers."""
+    number = "::" in field.name or field.name == "weight"
+    if pyarrow.types.is_null(field.type):
+        return pyarrow.float64() if number else pyarrow.string()
+    return pyarrow.float64() if number and pyarrow.types.is_integer(field.type) else field.type
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -127,7 +127,7 @@ class DefaultRouter(PretrainedRouter, PairRouter):
         }
         self._frequencies = None
         if frequencies is not None:
-            self._frequencies = np.asarray(frequencies, dtype=np.float32).astype(np.float64)
+            self._frequencies = np.asarray(frequencies, dtype=_dtype("frequencies")).astype(np.float64)
         if self._frequencies is None and any(those.tokens is not None for those in heads.values()):
             raise ConfigurationError("heads that read tokens need their frequencies")
         if unread_win_rate is not None and not 0 <= unread_win_rate <= 1:
@@ -193,14 +193,14 @@ class DefaultRouter(PretrainedRouter, PairRouter):
         return dict(self._provenance)
 
     def to_checkpoint(self) -> Checkpoint:
-        """Return the heads as a checkpoint; the weights of tokens are rounded to 16 bits, all others to 32."""
+        """Return the heads as a checkpoint; what there is of every token is rounded to 16 bits, all else to 32."""
         arrays: dict[str, NDArray[Any]] = {
             f"{name}.{part}": array.astype(_dtype(part))
             for name, those in self._heads.items()
             for part, array in those.arrays().items()
         }
         if self._frequencies is not None:
-            arrays["frequencies"] = self._frequencies.astype(np.float32)
+            arrays["frequencies"] = self._frequencies.astype(_dtype("frequencies"))
         return Checkpoint(
             config=CheckpointConfig(
                 router=self.name,
@@ -263,7 +263,7 @@ class DefaultRouter(PretrainedRouter, PairRouter):
 
 
 def _dtype(part: str) -> type[np.float16] | type[np.float32]:
-    return np.float16 if part == "tokens" else np.float32
+    return np.float16 if part in ("tokens", "frequencies") else np.float32
 
 
 def _stored(arrays: Mapping[str, Array]) -> dict[str, Array]:

@@ -154,12 +154,17 @@ def test_label_by_judge(routellm, tmp_path, monkeypatch):
         assert "--max-usd allows $0.00" in refused(routellm(*arguments, "--max-usd", "0.0001"))
         assert server.requests == []
         code, out, err = routellm(*arguments, "--max-usd", "1")
-        assert (code, err) == (0, "asking j 2 questions (0 known); cost at most about $0.01\n")
+        assert (code, err) == (0, "asking j 2 questions (0 known); cost about $0.01\n")
         done = json.loads(out)
         assert (done["calls"], done["labels"]) == (2, 2)
         again = succeeded(routellm(*arguments))
         assert (again["calls"], again["known"], len(server.requests)) == (0, 2, 2)
-    assert read_outcomes("s.jsonl").scores.tolist() == [[4.0], [2.0]]
+        more = ("--judge-option", "max_tokens=null", "--judge-option", "max_completion_tokens=5000", "--judge", "k")
+        assert succeeded(routellm(*arguments, *more, "--dry-run"))["tokens_out"] == 10_000
+        succeeded(routellm(*arguments, *more))
+        assert server.requests[-1].body.keys() & {"max_tokens", "max_completion_tokens"} == {"max_completion_tokens"}
+        assert "NAME=VALUE" in refused(routellm(*arguments, "--judge-option", "max_tokens"))
+    assert read_outcomes("s.jsonl").scores.tolist() == [[0.75], [0.25]]
 
 
 @pytest.mark.parametrize(

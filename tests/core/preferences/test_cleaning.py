@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from routellm_core.errors import ConfigurationError
+from routellm_core.preferences import cleaning
 from routellm_core.preferences.battles import Battle, PreferenceDataset, iter_battles, read_battles
 from routellm_core.preferences.cleaning import decontaminate_table, merge_battles
 from routellm_core.preferences.decontamination import EvaluationPrompts, decontaminate
@@ -193,6 +194,19 @@ def test_merging_streams(tmp_path):
     assert report.kept == 40_000
     assert peak < 2 * path.stat().st_size  # measured: far less; the bound leaves room for the interpreter
     assert sum(len(part) for part in iter_battles(tmp_path / "out.jsonl")) == 40_000
+
+
+def test_outcomes_become_battles_a_part_at_a_time(tmp_path, monkeypatch):
+    rows = [{"prompt": f"p{i}", "samples::a": [1, i % 2], "samples::b": [0, 1], "samples::c": [1, 1]} for i in range(7)]
+    source = jsonl(tmp_path / "o.jsonl", *rows)
+    (whole,) = merge_battles([source], tmp_path / "whole.jsonl")
+    monkeypatch.setattr(cleaning, "_BATTLES_AT_ONCE", 6)
+    read = []
+    (parts,) = merge_battles([source], tmp_path / "parts.jsonl", progress=read.append)
+    assert (whole.battles, whole.kept) == (21, 21)
+    assert parts == whole
+    assert read == [6, 6, 6, 3]
+    assert (tmp_path / "parts.jsonl").read_text() == (tmp_path / "whole.jsonl").read_text()
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])

@@ -146,7 +146,7 @@ def test_an_openai_client(tmp_path):
     labelled = read_outcomes(out)
     assert labelled.models == ("big", "small")
     assert labelled.prompt_ids == tuple(f"q{i}" for i in range(6))
-    assert labelled.scores.tolist() == [[i % 5 + 1, (i * i) % 5 + 1] for i in range(6)]
+    assert labelled.scores.tolist() == [[i % 5 / 4, (i * i) % 5 / 4] for i in range(6)]
     assert (report.rows, report.labels, report.unparsable, report.calls, report.repeated) == (6, 12, 0, 12, 0)
     assert report.tokens_in > 0
     assert report.usd == pytest.approx((report.tokens_in + 2 * report.tokens_out) / 1e6)
@@ -157,13 +157,13 @@ def test_a_langchain_chat_model(tmp_path):
     source, out = table(tmp_path / "answers.jsonl", answers(1)), tmp_path / "scores.jsonl"
     model = fakes.FakeListChatModel(responses=["Score: 2", "Score: 5"])
     label_by_judge(source, out, judge=JudgeModel(model, name="fake"), method="score", concurrency=1)
-    assert read_outcomes(out).scores.tolist() == [[2, 5]]
+    assert read_outcomes(out).scores.tolist() == [[0.25, 1.0]]
 
 
 def test_a_function(tmp_path):
     source, out = table(tmp_path / "answers.jsonl", answers(1)), tmp_path / "scores.jsonl"
     label_by_judge(source, out, judge=JudgeModel(echo_answer, name="echo"), method="score")
-    assert read_outcomes(out).scores.tolist() == [[1, 1]]
+    assert read_outcomes(out).scores.tolist() == [[0, 0]]
 
 
 def test_what_is_no_judge():
@@ -333,6 +333,37 @@ def test_the_estimate_knows_what_is_known(tmp_path):
     after = estimate_cost(source, **arguments)
     assert (after.known, after.tokens_in, after.usd) == (8, 0, 0)
     assert estimate_cost(source, **{**arguments, "judge": "other", "price": None}).usd is None
+
+
+def test_the_estimate_takes_other_scripts_for_a_token_a_character(tmp_path):
+    def estimate(answer: str) -> int:
+        row = {"prompt": "p", "reference": "r", "answer::x": answer}
+        return estimate_cost(table(tmp_path / "a.jsonl", [row]), method="score", judge="j").tokens_in
+
+    assert estimate("x" * 4000) - estimate("x" * 400) == 900
+    assert estimate("\u6f22" * 4000) - estimate("\u6f22" * 400) == 3600
+
+
+def test_options_are_added_and_left_out(tmp_path):
+    openai = pytest.importorskip("openai")
+    source = table(tmp_path / "answers.jsonl", answers(1))
+    with OpenAIServer() as server:
+        with openai.OpenAI(base_url=server.url, api_key="test", max_retries=0) as client:
+            judge = JudgeModel(client, name="j", options={"max_tokens": None, "max_completion_tokens": 9})
+            label_by_judge(source, tmp_path / "out.csv", judge=judge, method="score")
+        body = server.requests[0].body
+    assert (body["temperature"], body["max_completion_tokens"], "max_tokens" in body) == (0, 9, False)
+
+
+@pytest.mark.parametrize("name", ["out.txt", "nowhere/out.csv"])
+def test_where_the_table_goes_is_checked_before_anybody_is_asked(tmp_path, name):
+    def asked(text: str) -> str:
+        raise AssertionError(text)
+
+    source = table(tmp_path / "answers.jsonl", answers(1))
+    with pytest.raises(ConfigurationError, match=r"must end in|there is no folder"):
+        label_by_judge(source, tmp_path / name, judge=JudgeModel(asked, name="j"), method="pairwise")
+    assert [path.name for path in tmp_path.iterdir()] == ["answers.jsonl"]
 
 
 def test_golden_labels(tmp_path):

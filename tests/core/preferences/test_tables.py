@@ -1,6 +1,7 @@
 """Tables of every kind: what is read, in what pieces, and what is refused, by name and row."""
 
 import json
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -66,6 +67,43 @@ def test_a_broken_write_leaves_the_old_file(tmp_path, suffix):
         write_table(rows(), path, columns=["prompt", "n"])
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_column_of_scores_or_weights_may_begin_with_whole_numbers_or_nothing(tmp_path):
+    pytest.importorskip("pyarrow")
+    n = 8200
+    rows = [{"score::a": 1, "weight": None}] * n + [{"score::a": 0.5, "weight": 0.25}]
+    table = Table(write_table(rows, tmp_path / "x.parquet", columns=["score::a", "weight"]))
+    batches = list(table.batches())
+    assert (sum(map(len, batches)), batches[-1].floats("score::a")[-1], batches[-1].floats("weight")[-1]) == (
+        n + 1,
+        0.5,
+        0.25,
+    )
+    with pytest.raises(ConfigurationError, match="'n' holds whole numbers, and then others"):
+        write_table([{"n": 1}] * n + [{"n": 0.5}], tmp_path / "y.parquet", columns=["n"])
+
+
+def test_conversations_come_back_from_text(tmp_path, suffix):
+    turns = ["first", "second"]
+    messages = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "hi"}]
+    for prompt, read in (
+        (turns, "first"),
+        (messages, "hello"),
+        ("[1, 2] sorted?", "[1, 2] sorted?"),
+        ("[1, 2]", "[1, 2]"),
+    ):
+        table = Table(write_table([{"prompt": prompt}], tmp_path / f"x{suffix}", columns=["prompt"]))
+        (batch,) = table.batches(["prompt"])
+        assert batch.prompts("prompt") == [read]
+
+
+def test_dates_become_text(tmp_path):
+    pytest.importorskip("pyarrow")
+    path = write_table([{"at": datetime(2026, 1, 2, 3, tzinfo=UTC)}], tmp_path / "x.parquet", columns=["at"])
+    (batch,) = Table(path).batches()
+    (found,) = Table(write_table((row for _, row in batch.rows()), tmp_path / "x.jsonl", columns=["at"])).batches()
+    assert found.columns == {"at": ["2026-01-02 03:00:00+00:00"]}
 
 
 def test_missing_columns_are_named_with_those_that_are_there(tmp_path, suffix):

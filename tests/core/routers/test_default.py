@@ -38,7 +38,7 @@ except pytest_socket.SocketBlockedError:
 
 
 def test_asset_is_small_and_complete():
-    assert sum(path.stat().st_size for path in ASSET.iterdir()) < 2_000_000
+    assert sum(path.stat().st_size for path in ASSET.iterdir()) < 1_000_000
     assert {path.name for path in ASSET.iterdir()} == {"README.md", "config.json", "model.safetensors"}
 
 
