@@ -52,7 +52,7 @@ pip_install "$fresh/meta/bin/python" --no-deps langchain-model-router==0.1.0
 
 bench .venv/bin/python latency
 bench "$fresh/meta/bin/python" langchain_overhead
-bench .venv/bin/python knn_speed
+bench .venv/bin/python knn_speed --approximate
 bench .venv/bin/python evaluation_scale
 bench .venv/bin/python similarity_weighted --peer-python "$fresh/peer/bin/python"
 bench "$fresh/torch/bin/python" language_model_routers --peer-python "$fresh/peer/bin/python"
