@@ -420,7 +420,8 @@ def main() -> None:
         with_tasks.append(mmlu(Path(folder)))
     introduction = (
         f"Written by `benchmarks/pool_routers.py`. Embedder `{embedder.id}`. Intervals are 95% bootstrap intervals over "
-        f"prompts, {RESAMPLES} resamples; differences are paired. Size stands for price: billions of parameters."
+        f"prompts, {RESAMPLES} resamples, unless said otherwise; differences are paired. Every router was trained once, and the "
+        "time is of that run. Size stands for price: billions of parameters."
     )
     sections: list[str | Callable[[], list[str]]] = [
         f"# Routers among many models, by policy\n\n{introduction}\n\n## Trained and measured on the same tasks\n",

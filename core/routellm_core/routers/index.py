@@ -16,6 +16,7 @@ EXACT_UP_TO = 1_000_000
 """How many vectors are searched exactly unless asked otherwise."""
 
 _BLOCK = 1 << 25  # similarities that are held at once: 128 MB; every block of queries reads all vectors again
+_SHORT = 1 << 14  # so many numbers are partitioned whole as fast as by their stripes
 _STRIPES = 64
 _FEW, _FEW_OF = 256, 64  # candidates, of so many vectors one, whose cosines cost little beside one more product
 _FEW_QUERIES = 8  # that are compared at once: with more, calculating takes longer than reading the vectors
@@ -103,6 +104,8 @@ class ExactIndex:
     def _preselect(self, similar: NDArray[np.float32], k: int) -> NDArray[np.int64]:
         """Return the few positions among which the k largest of n numbers surely are."""
         n = len(similar)
+        if n <= _SHORT:
+            return np.flatnonzero(similar >= np.partition(similar, n - k)[n - k] - self._slack)
         height = max(1, min(_STRIPES, n // (4 * k)))
         width = n // height
         stripes, rest = similar[: height * width].reshape(height, width), similar[height * width :]

@@ -10,6 +10,11 @@ from routellm_core.routers.cosine_bounds import CosineBounds
 from routellm_core.routers.index import ApproximateIndex, ExactIndex, build_index, unit_rows
 
 
+@pytest.fixture(autouse=True, params=[0, index_module._SHORT], ids=["by stripes", "whole"])
+def short(request, monkeypatch):
+    monkeypatch.setattr(index_module, "_SHORT", request.param)
+
+
 def by_definition(vectors, query, k):
     unit = vectors.astype(np.float64) / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-30)
     cosines = unit @ (query / max(np.linalg.norm(query), 1e-30))
