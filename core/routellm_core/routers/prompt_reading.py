@@ -3,12 +3,15 @@
 import re
 from dataclasses import dataclass
 
+from routellm_core.routers.prompt_paragraphs import asking_paragraphs
+
 FORMS = ("choices", "many choices", "quantities", "free")
 """The forms of a prompt; see `Reading`."""
 
 HEAD, TAIL = 500, 700
 """Of a prompt that is longer than both together, this many characters at its beginning and at its end are read."""
 
+_EITHER_END = 2000  # of a longer prompt, so much at both ends is looked through for paragraphs that ask
 _FEW_CHOICES = 5
 _LETTERS = 10
 _WORDS_PER_NUMBER = 25
@@ -23,7 +26,8 @@ _FORMULA = re.compile(r"[\\^{}=<>\[\]|]")
 _SENTENCE = re.compile(r"[^.!?\n]*(?:[.!?](?!\s)[^.!?\n]*)*(?:[.!?]+|\n|$)")
 _COURTESY = (
     r"(?:hi|hello|hey|dear|good (?:morning|day|evening)|i hope (?:you|this)|thanks|thank you|many thanks|kind regards|"
-    r"best regards|please (?:answer|respond|reply|be|keep)|answer (?:briefly|concisely|shortly)|be (?:brief|concise)|"
+    r"best regards|please (?:answer|respond|reply|be|keep)|answer (?:briefly|concisely|shortly|in detail)|be (?:brief|concise)|"
+    r"(?:please )?(?:give|provide) (?:me )?a (?:brief|clear|complete|concise|detailed|full|short|thorough) (?:answer|response)|"
     r"let'?s think|think step)\b[^.!?,\n]{0,80}[.!?,\n]+\s*"
 )
 _BEFORE = re.compile(rf"\s*(?:{_COURTESY})+", re.IGNORECASE)
@@ -46,12 +50,19 @@ _QUANTITY = frozenset(
         """
     )
 )
-_FOREIGN = frozenset(
+_FOREIGN = frozenset(  # German, Spanish, French, Italian, Portuguese, Dutch
     WORD.findall(
         """
-        der das und ist nicht ein eine einen mit auf für von zu wie warum welche wenn sich dem sind wird kann el los
-        las una que por para con como cuál qué del más les des du et est pour dans qui une sur che sono della não het
-        een voor niet
+        der das und ist nicht ein eine einen einem einer mit auf für von zu wie wo wer wann warum welche welcher welches wenn sich
+        dem den des sind wird kann können soll hat habe ich wir im zum zur bei nach über aus oder auch nur kein keine mein meine
+        meinen dass viele gibt bitte erkläre nenne schreibe zwei drei
+        el los las una un unos unas que por para con como de del en al lo su sus y es son se más sobre entre qué cuál cuáles cómo
+        quién dónde cuándo cuánto cuántos cuántas dame escribe nombra
+        le les du et est pour dans qui une au aux ce cette il elle je vous nous ne pas avec sont où quel quelle pourquoi comment
+        combien quand sur
+        di che gli della sono non per perché quale quanti dove chi cosa più è come
+        um uma não é são em do da no na com os quem qual onde mais
+        het een voor niet van wat waarom hoe zijn
         """
     )
 )
@@ -74,7 +85,8 @@ class Reading:
             differ, which are then read as such letters; "many choices": more lines do; "quantities": prose that asks for a
             quantity, with two or more numbers in digits or in words, one for every 25 words or more, and no formula;
             "free": all else.
-        text: The part that is read. Courtesies at either end are left out. Of choices: the paragraph that leads to them, and
+        text: The part that is read. Courtesies at either end and paragraphs that ask nothing are left out
+            (`prompt_paragraphs`). Of choices: the paragraph that leads to them, and
             them; of quantities: from the first to the last sentence that has a number or asks.
         question: `text` without choices.
         words: The words of `text` in lower case.
@@ -97,9 +109,12 @@ class Reading:
 
 def read(prompt: str) -> Reading:
     """Read a prompt."""
-    unread = max(len(prompt) - HEAD - TAIL, 0)
-    text = _without_courtesies(prompt if not unread else f"{prompt[:HEAD]}\n{prompt[-TAIL:]}")
-    text, starts = _choices(text)
+    whole = prompt if len(prompt) <= 2 * _EITHER_END else f"{prompt[:_EITHER_END]}\n\n{prompt[-_EITHER_END:]}"
+    plain = _without_courtesies(whole)
+    asked = asking_paragraphs(plain)
+    between = max(len(prompt) - len(whole), 0) if asked is plain else 0
+    unread = max(len(asked) + between - HEAD - TAIL, 0)
+    text, starts = _choices(asked if not unread else f"{asked[:HEAD]}\n{asked[-TAIL:]}")
     if len(starts) > 1:
         end = text.find("\n", starts[-1])
         begin = text.rfind("\n\n", 0, starts[0])

@@ -10,6 +10,7 @@ from routellm_core.embedders.bundled import BundledEmbedder
 from routellm_core.errors import CheckpointFormatError, ConfigurationError, EmbedderMismatchError
 from routellm_core.routers.default import ASSET, CorrectnessHeads, DefaultRouter
 from routellm_core.routers.prompt_features import STATISTICS, prompt_statistics
+from routellm_core.routers.prompt_paragraphs import asking_paragraphs
 from routellm_core.routers.prompt_reading import FORMS, read
 from support.embedders import HashEmbedder
 
@@ -115,11 +116,33 @@ def test_what_is_pasted_around_a_question_is_not_read():
     for question in (
         "Which is a gas?\nA. Iron\nB. Neon\nAnswer:",
         "Ann has 3 apples and buys two more. How many apples does she have?",
+        "Why do leaves change their colour in autumn?",
+        "Write a short poem about the sea.",
     ):
         expected = read(question).text
         assert read(filler + question).text == expected
         assert read(question + "\n\n" + filler).text == expected
         assert read("Hello! " + question + "\nPlease answer briefly.").text == expected
+        assert read(question + "\n\nGive a detailed answer and explain your reasoning.").text == expected
+        assert read(filler * 60 + question).text == expected  # 5,000 characters
+
+
+def test_what_a_question_is_about_is_read_with_it():
+    for prompt in (
+        "Fix the bug:\n\n```python\nx = [1, 2\n```",
+        "| goods | price |\n| apples | 3 |\n\nWrite the table as JSON.",
+        "Ann has 3 apples and 4 pears.\n\nHow many does she have?",
+        "The largest planet is\n\nA. Mars\nB. Jupiter\nAnswer:",
+        "Nothing here asks.\n\nNor does this.",
+        "What is this?\n\nAnd what is that?",
+    ):
+        assert asking_paragraphs(prompt) == prompt
+    assert asking_paragraphs("It rained.\n \nWhy?\n\n\nIt snowed.") == "Why?"
+
+
+def test_the_middle_of_a_long_prompt_counts_for_its_length():
+    assert read("word " * 2000).length == pytest.approx(10_000, abs=1)
+    assert read("The sky is blue. " * 400 + "\n\nWhy?").length == len("Why?")
 
 
 @pytest.mark.parametrize(
@@ -130,6 +153,10 @@ def test_what_is_pasted_around_a_question_is_not_read():
         "法国的首都是哪里？",  # noqa: RUF001
         "フランスの首都はどこですか。",
         "ما هي عاصمة فرنسا؟",
+        "Was soll ich tun, wenn ich im Ausland meinen Pass verliere?",
+        "¿Es más sano ir al trabajo a pie o en bicicleta?",
+        "Pourquoi les oiseaux peuvent-ils voler ?",
+        "Perché gli uccelli possono volare?",
     ],
 )
 def test_other_languages_are_reported_and_follow_the_policy(prompt):
