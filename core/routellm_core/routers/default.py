@@ -20,7 +20,7 @@ from routellm_core.errors import CheckpointFormatError, ConfigurationError
 from routellm_core.routers.base import PairRouter
 from routellm_core.routers.pretrained import PretrainedRouter
 from routellm_core.routers.prompt_features import STATISTICS, prompt_statistics
-from routellm_core.routers.prompt_ngrams import ngram_width, ngrams_of_tokens, weighted
+from routellm_core.routers.prompt_ngrams import ngram_width, ngrams_of_tokens, weighted_products
 from routellm_core.routers.prompt_reading import FORMS, Reading, read
 from routellm_core.texts import require_list
 
@@ -130,6 +130,11 @@ class DefaultRouter(PretrainedRouter, PairRouter):
             self._frequencies = np.asarray(frequencies, dtype=_dtype("frequencies")).astype(np.float64)
         if self._frequencies is None and any(those.tokens is not None for those in heads.values()):
             raise ConfigurationError("heads that read tokens need their frequencies")
+        self._tokens = {
+            name: np.column_stack([self._frequencies, *those.tokens])
+            for name, those in self._heads.items()
+            if those.tokens is not None and self._frequencies is not None
+        }
         if unread_win_rate is not None and not 0 <= unread_win_rate <= 1:
             raise ConfigurationError(f"unread_win_rate must be in [0, 1], not {unread_win_rate!r}")
         self.unread_win_rate = unread_win_rate
@@ -174,9 +179,8 @@ class DefaultRouter(PretrainedRouter, PairRouter):
                 features = np.concatenate([features, self._embed(texts, tokens)], axis=1)
             # Not a matrix product, which may round differently for another number of rows: a batch equals its single rows.
             found: Array = np.einsum("nf,hf->nh", features, self._weights[name]) + those.intercepts
-            if those.tokens is not None and self._frequencies is not None:
-                counted = weighted(ngrams_of_tokens(tokens), self._frequencies)
-                found += np.stack([counted.times(head) for head in those.tokens], axis=1)
+            if those.tokens is not None:
+                found += weighted_products(ngrams_of_tokens(tokens), self._tokens[name])
             if len(rows) == len(readings):
                 return found
             logits[rows] = found

@@ -73,16 +73,46 @@ def ngrams_of_tokens(tokenized: Sequence[Sequence[int]]) -> SparseRows:
     pairs = (ids[:-1] * 1_000_003 + ids[1:] * 7_919 + 12_345) % 2_147_483_647 % BIGRAMS + first_of_pairs
     inside = row[:-1] == row[1:]
     keys = np.concatenate([row * width + ids, (row[:-1] * width + pairs)[inside]])
-    found, counts = np.unique(keys, return_counts=True)
+    found, counts = _counted(keys)
     of, columns = np.divmod(found, width)
     indptr = np.searchsorted(of, np.arange(len(tokenized) + 1))
     return SparseRows(indptr, columns, 1.0 + np.log(counts), width)
+
+
+def _counted(keys: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return `np.unique(keys, return_counts=True)`, sooner for the few keys of one prompt; the keys are sorted in place."""
+    keys.sort()
+    new = np.ones(len(keys), np.bool_)
+    np.not_equal(keys[1:], keys[:-1], out=new[1:])
+    first = np.flatnonzero(new)
+    ends = np.empty_like(first)
+    ends[:-1], ends[-1:] = first[1:], len(keys)
+    return keys[first], ends - first
 
 
 def inverse_frequencies(rows: SparseRows) -> Array:
     """Return log((1 + n) / (1 + rows with it)) + 1 for each column, 0 where it is in fewer than two rows; shape (width,)."""
     having = np.bincount(rows.columns, minlength=rows.width)
     return np.where(having >= 2, np.log((1.0 + len(rows)) / (1.0 + having)) + 1.0, 0.0)
+
+
+def weighted_products(rows: SparseRows, table: Array) -> Array:
+    """Return the products of `weighted` rows with k vectors, shape (n, k), in one pass.
+
+    Args:
+        rows: n rows.
+        table: The frequencies and the k vectors, column by column, shape (width, 1 + k): what a token needs lies together.
+    """
+    found = table[rows.columns]
+    values = rows.values * found[:, 0]
+    found[:, 0] = values
+    found *= values[:, None]
+    filled = np.flatnonzero(rows.indptr[1:] > rows.indptr[:-1])
+    sums = np.zeros((len(rows), table.shape[1]))
+    if len(filled):
+        sums[filled] = np.add.reduceat(found, rows.indptr[filled], axis=0)
+    lengths = np.sqrt(sums[:, :1])
+    return np.asarray(sums[:, 1:] / np.where(lengths > 0, lengths, 1.0))
 
 
 def weighted(rows: SparseRows, frequencies: Array) -> SparseRows:
