@@ -307,6 +307,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"{options.command[0]!r} is not a command; what follows -- is run as it is")
     # A terminated launcher must unwind too, or it would leave the server to the operating system.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which is ignored where a script started this behind an &
     try:
         strong, weak = prepare(options.cache)
         if options.prepare:
