@@ -57,7 +57,9 @@ def padded(run: Run, router: DefaultRouter) -> dict[str, Any]:
     return found
 
 
-def _flips(router: DefaultRouter, texts: Sequence[str], plain: NDArray[np.float64], threshold: float) -> dict[str, Flags]:
+def _flips(
+    router: DefaultRouter, texts: Sequence[str], plain: NDArray[np.float64], threshold: float
+) -> dict[str, Flags]:
     found = {}
     for name, pad in PADDING.items():
         rates = router.strong_win_rates([pad(text, i) for i, text in enumerate(texts)])

@@ -57,7 +57,9 @@ def _table(i: int) -> str:
 
 
 _FILLER = TEXTS["paragraphs"]
-_SIGNATURE = "\n\nKind regards,\nM. Keller\nHead of Purchasing\nKeller and Sons, 12 Mill Lane\nThis message is confidential."
+_SIGNATURE = (
+    "\n\nKind regards,\nM. Keller\nHead of Purchasing\nKeller and Sons, 12 Mill Lane\nThis message is confidential."
+)
 
 PADDING: Mapping[str, Callable[[str, int], str]] = {
     "please answer briefly, behind": lambda text, _: f"{text}\nPlease answer briefly.",

@@ -1,6 +1,6 @@
 """The shipped router on everything: RouteLLM's benchmarks, other pairs, tasks nothing was trained on, answers judged by people.
 
-    ROUTELLM_OUTCOME_DATA=folder python -m benchmarks.default_study.beside
+ROUTELLM_OUTCOME_DATA=folder python -m benchmarks.default_study.beside
 """
 
 from collections.abc import Callable, Mapping
@@ -23,8 +23,7 @@ from benchmarks.replication.common import Run
 from routellm_core.evaluation.baselines import length_win_rates
 from routellm_core.routers.default import DefaultRouter
 
-RESAMPLES = 4000
-LEAST_GAP = 0.01
+RESAMPLES = 2000
 
 
 def rated(run: Run, sets: Mapping[str, pd.DataFrame], *, topic: bool = False) -> dict[str, Any]:

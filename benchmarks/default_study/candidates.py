@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from benchmarks.default_study.data import Array
 from benchmarks.default_study.features import DesignOf, FastRows, Features, Reads, logistic
-from benchmarks.default_study.measure import STRENGTHS, Candidate, Fit, Rows
+from benchmarks.default_study.measure import STRENGTHS, Candidate, Rows
 from routellm_core.preferences.outcomes import OutcomeTable
 from routellm_core.routers.base import sigmoid
 from routellm_core.training.logistic import Design, fit_logistic
@@ -36,7 +36,9 @@ class Problem:
     def __init__(self, features: Features, scores: Array, weight: Array | None = None) -> None:
         self.features, self.scores, self.weight = features, scores, weight
 
-    def heads(self, name: str, reads: Reads, about: str = "features", only: NDArray[np.bool_] | None = None) -> Candidate:
+    def heads(
+        self, name: str, reads: Reads, about: str = "features", only: NDArray[np.bool_] | None = None
+    ) -> Candidate:
         """Return two heads of correctness; `only` marks the rows that may be trained on."""
 
         def fit(train: Rows, fold: int | None, strength: float) -> Callable[[Rows], Array]:
@@ -179,4 +181,3 @@ def _twice(design: Design) -> Design:
             sparse.width,
         )
     return Design(np.concatenate([mark, np.tile(design.dense, (2, 1))], axis=1), sparse)
-

@@ -1,6 +1,6 @@
 """What was tried on MMLU: features, heads, data, ensembles and calibration, chosen by folds of `train`, reported on `dev`.
 
-    ROUTELLM_OUTCOME_DATA=folder python -m benchmarks.default_study.choices [--only TEXT ...]
+ROUTELLM_OUTCOME_DATA=folder python -m benchmarks.default_study.choices [--only TEXT ...]
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,17 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.default_study.candidates import Problem
-from benchmarks.default_study.data import FOLDS, WORK, Array, file_name, kept, mmlu, study_run, training_rows
+from benchmarks.default_study.data import (
+    FOLDS,
+    TUNED_FOLDS,
+    WORK,
+    Array,
+    file_name,
+    kept,
+    mmlu,
+    study_run,
+    training_rows,
+)
 from benchmarks.default_study.features import DesignOf, Features, Reads, logistic
 from benchmarks.default_study.measure import Candidate, Fitted, cross_fit, measured, shares
 from benchmarks.replication.common import Run
@@ -59,7 +69,9 @@ class Study:
     def problem(self) -> Problem:
         """The problem; rows: MMLU train, MMLU dev, the other sets."""
         every = [*self.train["prompt"], *self.dev["prompt"], *self.other["prompt"]]
-        scores = np.concatenate([part[["weak", "strong"]].to_numpy(float) for part in (self.train, self.dev, self.other)])
+        scores = np.concatenate(
+            [part[["weak", "strong"]].to_numpy(float) for part in (self.train, self.dev, self.other)]
+        )
         return Problem(Features(every, self.difficulty), scores)
 
     @cached_property
@@ -104,7 +116,7 @@ class Study:
                 p.of_library("kNN on MiniLM", "knn", "minilm"),
                 p.guessed_topic("subject guessed from MiniLM", "minilm", topics),
             ]
-        if all((WORK / f"tuned-{fold}.npz").is_file() for fold in range(FOLDS)):
+        if all((WORK / f"tuned-{fold}.npz").is_file() for fold in range(TUNED_FOLDS)):
             found += [
                 p.tuned("MiniLM fine-tuned"),
                 p.heads("distilled from the fine-tuned", Reads(("distilled",))),
@@ -142,16 +154,25 @@ class Study:
             fold = np.concatenate([self.train["fold"].to_numpy(), np.full(len(rest), FOLDS)])
             outcome = np.concatenate([shares(self.train), shares(self.other)[: len(rest)]])
             found = cross_fit(candidate, rows, np.arange(n, n + m), fold, outcome)
-            return {"about": candidate.about, "inner": found.inner[:n], "outer": found.outer, "strength": found.strength}
+            return {
+                "about": candidate.about,
+                "inner": found.inner[:n],
+                "outer": found.outer,
+                "strength": found.strength,
+            }
 
         stored = kept(self.run).part(f"choices-{file_name(candidate.name)}", compute)
-        return Fitted(np.array(stored["inner"]), np.array(stored["outer"]), stored["strength"])
+        return Fitted(np.array(stored["inner"], dtype=float), np.array(stored["outer"]), stored["strength"])
 
 
 def ensembles(fitted: Mapping[str, Fitted], study: Study) -> dict[str, Fitted]:
     """Return means of standardised win rates, and a regression on the win rates of the folds."""
     sets = {
-        "mean of shipped, kNN and guessed subject": (SHIPPED, "kNN on the embedding", "subject guessed from the embedding"),
+        "mean of shipped, kNN and guessed subject": (
+            SHIPPED,
+            "kNN on the embedding",
+            "subject guessed from the embedding",
+        ),
         "mean of shipped and MiniLM heads": (SHIPPED, "MiniLM and statistics"),
         "mean of shipped, MiniLM heads and MiniLM fine-tuned": (SHIPPED, "MiniLM and statistics", "MiniLM fine-tuned"),
         "mean of shipped and distilled heads": (SHIPPED, "distilled and statistics"),
@@ -169,7 +190,7 @@ def ensembles(fitted: Mapping[str, Fitted], study: Study) -> dict[str, Fitted]:
         for name, parts in sets.items()
         if all(part in fitted for part in parts)
     }
-    names = [name for name in fitted if " alone (" not in name]
+    names = [name for name, one in fitted.items() if " alone (" not in name and not np.isnan(one.inner).any()]
     inner, outer = (np.stack([getattr(fitted[name], side) for name in names], axis=1) for side in ("inner", "outer"))
     center, scale = inner.mean(axis=0), inner.std(axis=0)
     inner, outer = (inner - center) / scale, (outer - center) / scale
@@ -192,7 +213,7 @@ def _mean(fitted: Mapping[str, Fitted], parts: Sequence[str], side: str) -> Arra
     columns = []
     for part in parts:
         inner = fitted[part].inner
-        columns.append((getattr(fitted[part], side) - inner.mean()) / inner.std())
+        columns.append((getattr(fitted[part], side) - np.nanmean(inner)) / np.nanstd(inner))
     return sigmoid(np.mean(columns, axis=0))
 
 
@@ -209,7 +230,7 @@ def table_of(study: Study, fitted: Mapping[str, Fitted], about: Mapping[str, str
     rates = {name: one.outer for name, one in fitted.items()}
     base = {"topic known": known, "the shipped router": np.asarray(shipped, dtype=np.float64)}
     found = measured({**rates, **base}, study.dev, against="the shipped router")
-    inner = {name: apgr(one.inner, study.train) for name, one in fitted.items()}
+    inner = {name: inner_apgr(one.inner, fitted[SHIPPED].inner, study.train) for name, one in fitted.items()}
     return {
         **found,
         "inner": inner,
@@ -217,6 +238,13 @@ def table_of(study: Study, fitted: Mapping[str, Fitted], about: Mapping[str, str
         "strength": {name: one.strength for name, one in fitted.items()},
         "pick": max(inner, key=lambda name: inner[name]),
     }
+
+
+def inner_apgr(rates: Array, reference: Array, table: pd.DataFrame) -> float:
+    """Return APGR over the folds; of what has one fold, that of a reference plus the difference to it on this fold."""
+    there = ~np.isnan(rates)
+    less = apgr(rates[there], table[there]) - apgr(reference[there], table[there])
+    return apgr(reference, table) + less
 
 
 def learning_curve(study: Study) -> dict[str, Any]:

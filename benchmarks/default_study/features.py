@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from benchmarks.default_study.data import FOLDS, WORK, Array
+from benchmarks.default_study.data import TUNED_FOLDS, WORK, Array
 from benchmarks.default_study.measure import Rows
 from benchmarks.replication.common import StoredFeatures, key_of
 from routellm_core.embedders.bundled import BundledEmbedder
@@ -75,14 +75,14 @@ class Features:
         """The static embeddings distilled from the models that were fine-tuned without each fold."""
         return [
             StoredFeatures(WORK / f"distilled-{fold}.npz").embed(self.texts).astype(np.float64)
-            for fold in range(FOLDS)
+            for fold in range(TUNED_FOLDS)
         ]
 
     @cached_property
     def tuned(self) -> list[Array]:
         """The logits of the fine-tuned models, NaN where a model was not asked, shape (n, 2) each."""
         found = []
-        for fold in range(FOLDS):
+        for fold in range(TUNED_FOLDS):
             with np.load(WORK / f"tuned-{fold}.npz") as stored:
                 logits = dict(zip(stored["keys"].tolist(), stored["logits"].astype(np.float64), strict=True))
             nothing = np.full(2, np.nan)
@@ -131,7 +131,10 @@ class DesignOf:
         return Design(np.concatenate(columns, axis=1), sparse)
 
     def _statistics(self, rows: Rows) -> Array:
-        center, spread = self.features.statistics[self.train].mean(axis=0), self.features.statistics[self.train].std(axis=0)
+        center, spread = (
+            self.features.statistics[self.train].mean(axis=0),
+            self.features.statistics[self.train].std(axis=0),
+        )
         says = spread > 1e-6
         used = says & [self.reads.statistics is None or name in self.reads.statistics for name in STATISTICS]
         scale = np.where(says, spread, 1.0)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from benchmarks.default_study.data import FOLDS, Array
+from benchmarks.default_study.data import FOLDS, TUNED_FOLDS, Array
 from routellm_core.evaluation.baselines import length_win_rates, oracle_win_rates, random_apgr
 from routellm_core.evaluation.bootstrap import bootstrap_pair
 from routellm_core.training.measures import log_loss
@@ -30,7 +30,8 @@ class Candidate:
         about: What it varies: features, heads, data.
         fit: How it is fitted.
         strengths: Settings to choose from by the log loss over the folds.
-        of_folds: Its held-out win rates are the mean of the models of all folds, as there is no model of all rows.
+        of_folds: It reads what was fine-tuned without a fold, which was done for the first `TUNED_FOLDS`: held-out win rates are
+            the mean of their models, and rows of other folds get none (NaN).
     """
 
     name: str
@@ -65,16 +66,16 @@ def cross_fit(candidate: Candidate, train: Rows, held_out: Rows, fold: NDArray[n
         fold: The fold of each training row; rows beyond the last fold are always trained on, and get no win rate.
         outcome: What strong won on each training row, ties half.
     """
-    counted = fold < FOLDS
     tried = []
     for strength in candidate.strengths:
-        inner, outers = np.full(len(train), 0.5), []
-        for k in range(FOLDS):
+        inner, outers = np.full(len(train), np.nan), []
+        for k in range(TUNED_FOLDS if candidate.of_folds else FOLDS):
             predict = candidate.fit(train[fold != k], k, strength)
             inner[fold == k] = predict(train[fold == k])
             if candidate.of_folds:
                 outers.append(predict(held_out))
-        loss = log_loss(outcome[counted], np.clip(inner[counted], 1e-6, 1 - 1e-6))
+        there = ~np.isnan(inner)
+        loss = log_loss(outcome[there], np.clip(inner[there], 1e-6, 1 - 1e-6))
         tried.append((loss, strength, inner, outers))
     _, strength, inner, outers = min(tried, key=lambda one: one[0])
     outer = np.mean(outers, axis=0) if outers else candidate.fit(train, None, strength)(held_out)

@@ -15,7 +15,16 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.default_study.candidates import Problem
-from benchmarks.default_study.data import FOLDS, WORK, Array, benchmarks, file_name, kept, study_run, training_rows
+from benchmarks.default_study.data import (
+    TUNED_FOLDS,
+    WORK,
+    Array,
+    benchmarks,
+    file_name,
+    kept,
+    study_run,
+    training_rows,
+)
 from benchmarks.default_study.features import FREE, DesignOf, Features, Reads, logistic
 from benchmarks.default_study.measure import Rows, measured
 from benchmarks.replication.common import Run
@@ -92,7 +101,9 @@ class Study:
             start += len(table)
         return start + np.flatnonzero(self.preferences["set"] == name)
 
-    def outcomes(self, reads: Reads, strong: str = "best", weak: str = "weak", mode: str = "both") -> Callable[[Rows], Predict]:
+    def outcomes(
+        self, reads: Reads, strong: str = "best", weak: str = "weak", mode: str = "both"
+    ) -> Callable[[Rows], Predict]:
         """Return what fits heads to outcomes of training rows: both, the weak one alone, or the win rate directly."""
         scores = self.labelled(strong, weak)
 
@@ -173,7 +184,9 @@ PREFERENCES = ("PandaLM", "Vicuna", "AlpacaEval")
 
 def preference_rows(run: Run, name: str) -> pd.DataFrame:
     """Return for each prompt of the split "train" what the better model of a battle won, on average; models by their mean."""
-    file = {"PandaLM": "prefs_pandalm_human", "Vicuna": "prefs_vicuna_gpt4", "AlpacaEval": "prefs_alpacaeval_gpt4"}[name]
+    file = {"PandaLM": "prefs_pandalm_human", "Vicuna": "prefs_vicuna_gpt4", "AlpacaEval": "prefs_alpacaeval_gpt4"}[
+        name
+    ]
     table = pd.read_parquet(run.table(file))
     table = table[table["split"] == "train"]
     if name == "AlpacaEval":
@@ -196,7 +209,10 @@ def gained(rates: Array, table: pd.DataFrame) -> float:
 def table_of(study: Study, found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Measure all on both benchmarks, and say which one the tasks left out pick."""
     inner = {
-        name: {task: gained(np.array(one["inner"])[study.tasks == task], study.train[study.tasks == task]) for task in TASKS}
+        name: {
+            task: gained(np.array(one["inner"])[study.tasks == task], study.train[study.tasks == task])
+            for task in TASKS
+        }
         for name, one in found.items()
     }
     means = {name: float(np.mean(list(of.values()))) for name, of in inner.items()}
@@ -205,7 +221,9 @@ def table_of(study: Study, found: Mapping[str, Mapping[str, Any]]) -> dict[str, 
     tables = {}
     for name, table in study.sets.items():
         rates = {candidate: np.array(one[name]) for candidate, one in found.items()}
-        rates["the shipped router"] = np.asarray(load_router("default").score(table["prompt"].tolist())[:, 1], dtype=float)
+        rates["the shipped router"] = np.asarray(
+            load_router("default").score(table["prompt"].tolist())[:, 1], dtype=float
+        )
         tables[name] = measured(rates, table, against="the shipped router")
     shippable = [name for name in means if "cannot be shipped" not in name]
     return {
@@ -223,7 +241,7 @@ def main() -> None:
     found: dict[str, dict[str, Any]] = {}
     for name, fit in study.candidates().items():
         found[name] = kept(run).part(f"open_questions-{file_name(name)}", lambda fit=fit: study.rates(fit))  # type: ignore[misc]
-    if all((WORK / f"tuned-{fold}.npz").is_file() for fold in range(FOLDS)):
+    if all((WORK / f"tuned-{fold}.npz").is_file() for fold in range(TUNED_FOLDS)):
         found |= kept(run).part("open_questions-tuned", lambda: tuned(study))
     run.part("open_questions-table", lambda: table_of(study, found))
 
@@ -231,10 +249,18 @@ def main() -> None:
 def tuned(study: Study) -> dict[str, Any]:
     """Return the mean of the fine-tuned models; they have seen all tasks, so none is left out."""
     sets = {
-        name: np.mean([0.5 + 0.5 * np.diff(1 / (1 + np.exp(-f)), axis=1)[:, 0] for f in Features(table["prompt"].tolist()).tuned], axis=0)
+        name: np.mean(
+            [0.5 + 0.5 * np.diff(1 / (1 + np.exp(-f)), axis=1)[:, 0] for f in Features(table["prompt"].tolist()).tuned],
+            axis=0,
+        )
         for name, table in study.sets.items()
     }
-    return {"MiniLM fine-tuned on all forms (has seen the tasks left out)": {"inner": np.full(len(study.train), 0.5), **sets}}
+    return {
+        "MiniLM fine-tuned on all forms (has seen the tasks left out)": {
+            "inner": np.full(len(study.train), 0.5),
+            **sets,
+        }
+    }
 
 
 if __name__ == "__main__":

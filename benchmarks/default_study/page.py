@@ -1,6 +1,6 @@
 """Write docs/results.md and its figures from the stored results.
 
-    python -m benchmarks.default_study.page [--results FOLDER] [--out docs/results.md]
+python -m benchmarks.default_study.page [--results FOLDER] [--out docs/results.md]
 """
 
 import argparse
@@ -8,9 +8,8 @@ from pathlib import Path
 
 from benchmarks.default_study import page_results, page_study, plots
 from benchmarks.default_study.data import RESULTS
+from benchmarks.default_study.prose import prose
 from benchmarks.replication.writing import Stored
-
-TEXT = Path(__file__).parent / "text"
 
 
 def page(stored: Stored, out: Path) -> list[str]:
@@ -21,8 +20,7 @@ def page(stored: Stored, out: Path) -> list[str]:
         return [f"![{figures[name]}]({out.stem}/{name}.svg)", "", f"*{figures[name]}.*", ""]
 
     return [
-        *(TEXT / "head.md").read_text(encoding="utf-8").splitlines(),
-        "",
+        *prose("head"),
         *page_results.beside(stored),
         *figure("curves"),
         *page_study.learning(stored),
@@ -34,7 +32,7 @@ def page(stored: Stored, out: Path) -> list[str]:
         *figure("tried"),
         *page_study.calibrated(stored),
         *page_study.short(stored),
-        *(TEXT / "tail.md").read_text(encoding="utf-8").splitlines(),
+        *prose("tail")[:-1],
     ]
 
 

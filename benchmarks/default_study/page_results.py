@@ -1,7 +1,8 @@
-"""The parts of docs/results.md on the shipped router: beside RouteLLM, elsewhere, outside its training data, and what it costs."""
+"""The parts of docs/results.md on the shipped router: beside RouteLLM, elsewhere, outside its training data, its cost."""
 
 from typing import Any
 
+from benchmarks.default_study.prose import prose
 from benchmarks.replication.writing import Stored, interval, number, percent, table
 
 PUBLISHED = {  # arXiv 2406.18665v4, tables 1 to 3: name, trained on, APGR, CPT50, CPT80
@@ -36,13 +37,7 @@ OVERHEAD = (  # arXiv 2406.18665v4, table 7: name, machine, requests/s, dollars 
 
 def beside(stored: Stored) -> list[str]:
     """Write the tables beside RouteLLM's published rows."""
-    lines = [
-        "## Beside RouteLLM's published rows",
-        "",
-        "GPT-4-1106 or Mixtral-8x7B. The published rows (arXiv 2406.18665v4, tables 1 to 3) are of the whole sets and have no interval; ours",
-        "are of parts of them. Random: 0.5, 50% and 80%; its interval says how far one random order of these prompts strays.",
-        "",
-    ]
+    lines = prose("beside")
     for name, found in stored.result("beside-benchmarks").items():
         rows = []
         for router, figures in found["routers"].items():
@@ -53,11 +48,8 @@ def beside(stored: Stored) -> list[str]:
         rows += [list(row) for row in PUBLISHED[name]]
         lines += [f"### {name}, {found['n']:,} prompts", ""]
         lines += table(("router", "trained on", "APGR", "CPT50", "CPT80"), rows)
-        lines += [
-            f"Weak {interval(found['weak'], 2)}, strong {interval(found['strong'], 2)}. "
-            f"default less length: APGR {difference(found, 'default')}.",
-            "",
-        ]
+        sides = f"Weak {interval(found['weak'], 2)}, strong {interval(found['strong'], 2)}."
+        lines += [f"{sides} default less length: APGR {difference(found, 'default')}.", ""]
     return lines
 
 
@@ -68,16 +60,8 @@ def difference(found: Any, router: str) -> str:
 
 def elsewhere(stored: Stored) -> list[str]:
     """Write other pairs, unseen tasks and answers judged by people."""
-    lines = ["## Other pairs", "", "The same router, no retraining; questions with up to ten choices that were not trained on.", ""]
-    lines += _beside_length(stored.result("beside-transfer"))
-    lines += [
-        "## Tasks it has not seen",
-        "",
-        "Nothing of these was trained on. Llama-3.1-Nemotron-51B or Mistral-7B, prompts that equal a training prompt left out. Where",
-        "the gap between the models is near nothing, APGR says nothing: the next table counts in points of quality.",
-        "",
-        *_beside_length(stored.result("beside-unseen_sets")),
-    ]
+    lines = [*prose("transfer"), *_beside_length(stored.result("beside-transfer"))]
+    lines += [*prose("unseen"), *_beside_length(stored.result("beside-unseen_sets"))]
     found = stored.result("beside-unseen")
     rows = [
         [
@@ -91,24 +75,15 @@ def elsewhere(stored: Stored) -> list[str]:
         ]
         for name, one in found["sets"].items()
     ]
-    lines += [
-        "Is it ever worse than random? What the router gains over random, in points of quality at the mean share of strong calls",
-        "(MT-Bench: of 100 instead of 10), with one-sided bootstrap tests, corrected by Holm over all sets:",
-        "",
-        *table(("set", "prompts", "gap", "default gains", "length gains", "p (worse)", "p (better)"), rows),
-    ]
+    lines += prose("worse")
+    lines += table(("set", "prompts", "gap", "default gains", "length gains", "p (worse)", "p (better)"), rows)
     worse = [name for name, one in found["sets"].items() if one["p worse, Holm"] < 0.05]
     better = [name for name, one in found["sets"].items() if one["p better, Holm"] < 0.05]
-    lines += [
-        f"Worse than random beyond chance: {', '.join(worse) or 'none'}. Better beyond chance: {', '.join(better) or 'none'}. "
-        f"On average over the sets, default less length: {interval(found['default less length'], 2, sign=True)} points.",
-        "",
-        "## Judged by people",
-        "",
-        "Open questions of Natural Questions; people said whether an answer is right. They stand apart from what judges and answer keys say.",
-        "",
-        *_beside_length(stored.result("beside-human")),
-    ]
+    beyond = f"Worse than random beyond chance: {', '.join(worse) or 'none'}. Better: {', '.join(better) or 'none'}."
+    less = (
+        f"On average over the sets, default less length: {interval(found['default less length'], 2, sign=True)} points."
+    )
+    lines += [f"{beyond} {less}", "", *prose("human"), *_beside_length(stored.result("beside-human"))]
     return lines
 
 
@@ -137,34 +112,20 @@ def behaviour(stored: Stored) -> list[str]:
         for pad in flips[sets[0]]["own"]
     ]
     rows.append(
-        ["**mean**", *(_percents(flips[name]["mean"]["own"]) for name in sets), _percents(flips[sets[0]]["mean"]["stored"])]
+        [
+            "**mean**",
+            *(_percents(flips[name]["mean"]["own"]) for name in sets),
+            _percents(flips[sets[0]]["mean"]["stored"]),
+        ]
     )
-    over = [
-        f"{pad} ({name})"
-        for name in sets
-        for pad, one in flips[name]["own"].items()
-        if one[0] > 0.15
-    ]
+    over = [f"{pad} ({name})" for name in sets for pad, one in flips[name]["own"].items() if one[0] > 0.15]
+    head = ("padding", *(f"{name} ({found['sets'][name]})" for name in sets), "own prompts, stored threshold")
     lines = [
-        "## Outside its training data",
-        "",
-        "### Padding",
-        "",
-        "Share of decisions that flip when a prompt is padded with what asks nothing else, at a strong fraction of 0.5. Own prompts: 20",
-        "each of seven kinds (below). The threshold halves the prompts as they are; in the last column it is the stored one, with which",
-        "many of these prompts lie on one side. The limit is 15%.",
-        "",
-        *table(
-            ("padding", *(f"{name} ({found['sets'][name]})" for name in sets), "own prompts, stored threshold"),
-            rows,
-        ),
+        *prose("padding"),
+        *table(head, rows),
         f"Above 15%: {'; '.join(over) or 'none'}.",
         "",
-        "### Other languages",
-        "",
-        "Twenty English questions, translated by hand. What is reported as out of domain gets one win rate, which goes to the strong",
-        "model where the strong fraction is a half or more and to the weak one below.",
-        "",
+        *prose("languages"),
     ]
     rows = [
         [
@@ -177,7 +138,16 @@ def behaviour(stored: Stored) -> list[str]:
         ]
         for language, one in stored.result("behaviour-translations").items()
     ]
-    head = ("language", "n", "reported", "decides as in English", "decides so or reported", "strong at 0.3", "at 0.5", "at 0.7")
+    head = (
+        "language",
+        "n",
+        "reported",
+        "decides as in English",
+        "decides so or reported",
+        "strong at 0.3",
+        "at 0.5",
+        "at 0.7",
+    )
     lines += table(head, rows)
     rows = [
         [
@@ -190,17 +160,17 @@ def behaviour(stored: Stored) -> list[str]:
         ]
         for kind, one in stored.result("behaviour-kinds").items()
     ]
-    head = ("kind", "n", "characters", "win rate (tenth to ninth decile)", "strong at 0.3", "at 0.5", "at 0.7", "reported")
-    return [
-        *lines,
-        "### What it does with each kind of prompt",
-        "",
-        "Shares that go to the strong model at the stored thresholds. The prompts are made for this (`benchmarks/default_study/behaviour`);",
-        "translation, summarisation, tables, long documents and retrieved context by a template. There are no labels for them: this says",
-        "what is done, not whether it is right.",
-        "",
-        *table(head, rows),
-    ]
+    head = (
+        "kind",
+        "n",
+        "characters",
+        "win rate (tenth to ninth decile)",
+        "strong at 0.3",
+        "at 0.5",
+        "at 0.7",
+        "reported",
+    )
+    return [*lines, *prose("kinds"), *table(head, rows)]
 
 
 def _percents(values: list[float]) -> str:
@@ -234,13 +204,16 @@ def cost(stored: Stored) -> list[str]:
         f"On {found['machine']}; the machine was busy with other work, so processor time is the figure to read.",
         "",
         *table(
-            ("prompts", "characters", "processor, p50 / p99 ms", "clock, p50 / p99 ms", "prompts/s in batches of 5,000"),
+            (
+                "prompts",
+                "characters",
+                "processor, p50 / p99 ms",
+                "clock, p50 / p99 ms",
+                "prompts/s in batches of 5,000",
+            ),
             rows,
         ),
-        "Beside Table 7 of the paper. The hardware differs: the paper's CPU row is a rented machine with eight virtual cores, its others",
-        "have a GPU; ours is one core of an unnamed machine, priced as the whole n2-standard-8 ($0.39 an hour). The paper's first two rows",
-        "include the fees for embeddings.",
-        "",
+        *prose("table7"),
         *table(
             ("router", "hardware", "requests/s", "$ per million decisions"),
             [*priced, *(list(row) for row in OVERHEAD)],

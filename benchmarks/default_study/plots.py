@@ -18,8 +18,14 @@ def draw(stored: Stored, folder: Path) -> dict[str, str]:
     """Draw all; return each file's name with what it shows."""
     folder.mkdir(parents=True, exist_ok=True)
     makers = {
-        "curves": (_curves, "Quality at every share of strong calls; the dotted line is random, bands are 95% intervals"),
-        "learning": (_learning, "APGR on MMLU dev against labels of MMLU, mean of the draws, bars are the interval of the first draw"),
+        "curves": (
+            _curves,
+            "Quality at every share of strong calls; the dotted line is random, bands are 95% intervals",
+        ),
+        "learning": (
+            _learning,
+            "APGR on MMLU dev against labels of MMLU, mean of the draws, bars are the interval of the first draw",
+        ),
         "tried": (_tried, "APGR on MMLU dev of all that was tried, with 95% intervals; the line is the shipped router"),
     }
     style: Any = {**STYLE, "svg.hashsalt": "default"}

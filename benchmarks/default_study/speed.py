@@ -67,7 +67,9 @@ def speed(run: Run) -> dict[str, Any]:
             "one at a time": {"requests/s": 1 / alone, "usd": 1e6 * alone * VM_USD_PER_HOUR / 3600},
             "batches": {"requests/s": 1 / seconds, "usd": 1e6 * seconds * VM_USD_PER_HOUR / 3600},
         }
-    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, numpy {np.__version__}"
+    machine = (
+        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, numpy {np.__version__}"
+    )
     return {"machine": machine, "rows": rows}
 
 
