@@ -18,7 +18,7 @@ from benchmarks.default_study.data import (
     transfer_sets,
     unseen_sets,
 )
-from benchmarks.default_study.measure import measured
+from benchmarks.default_study.measure import Rows, measured
 from benchmarks.replication.common import Run
 from routellm_core.evaluation.baselines import length_win_rates
 from routellm_core.routers.default import DefaultRouter
@@ -76,12 +76,18 @@ def unseen(run: Run) -> dict[str, Any]:
     return {"sets": rows, "default less length": [at_mean, *np.quantile(mean, (0.025, 0.975))]}
 
 
-def _areas(routers: tuple[Array, ...], gain: Array, rows: Array) -> list[float]:
+def _areas(routers: tuple[Array, ...], gain: Array, rows: Rows) -> list[float]:
     """Return the area between each router's curve and random, in points of quality."""
-    return [_area(rates[rows], gain[rows]) for rates in routers]
+    return [area_over_random(rates[rows], gain[rows]) for rates in routers]
 
 
-def _area(rates: Array, gain: Array) -> float:
+def area_over_random(rates: Array, gain: Array) -> float:
+    """Return the area between a router's curve and that of random routing, in points of quality.
+
+    Args:
+        rates: Its win rates, shape (n,).
+        gain: What strong has more than weak, shape (n,).
+    """
     # Of prompts ranked r = 0, 1, ..., the gain of each counts for the share of the curve behind it; equal ones their mean.
     _, group, counts = np.unique(-rates, return_inverse=True, return_counts=True)
     middle = np.cumsum(counts) - (counts + 1) / 2.0

@@ -3,7 +3,7 @@
 ROUTELLM_OUTCOME_DATA=folder python -m benchmarks.default_study.choices [--only TEXT ...]
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 from importlib.util import find_spec
 from typing import Any
@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from benchmarks.default_study.calibration import calibration
 from benchmarks.default_study.candidates import Problem
 from benchmarks.default_study.data import (
     FOLDS,
+    SHIPPED,
     TUNED_FOLDS,
     WORK,
     Array,
@@ -23,17 +25,12 @@ from benchmarks.default_study.data import (
     study_run,
     training_rows,
 )
+from benchmarks.default_study.ensembles import ensembles
 from benchmarks.default_study.features import DesignOf, Features, Reads, logistic
-from benchmarks.default_study.measure import Candidate, Fitted, cross_fit, measured, shares
+from benchmarks.default_study.measure import Candidate, Fitted, apgr, cross_fit, measured, shares
 from benchmarks.replication.common import Run
 from routellm_core import load_router
-from routellm_core.evaluation.curve import CostQualityCurve
-from routellm_core.evaluation.metrics import average_performance_gap_recovered
-from routellm_core.evaluation.reliability import reliability
-from routellm_core.routers.base import sigmoid
-from routellm_core.training.measures import log_losses
 
-SHIPPED = "statistics and tokens"
 SMALL = (0, 100, 250, 500, 750, 1500, 3000, 5000, 7000)
 DRAWS = 3
 
@@ -79,7 +76,7 @@ class Study:
         """How hard each prompt looks to heads of the mean of all 29 models on MMLU-Pro."""
         table = pd.read_parquet(self.run.table("mmlupro_tiger"))
         table = table[table["split"] == "train"]
-        mean = table[[name for name in table if name.startswith("score::")]].mean(axis=1).to_numpy()
+        mean = table[[name for name in table.columns if name.startswith("score::")]].mean(axis=1).to_numpy()
         every = [*self.train["prompt"], *self.dev["prompt"], *self.other["prompt"]]
         features = Features([*every, *table["prompt"]])
         of = DesignOf(features, Reads(("embedding",)), np.arange(len(every), len(features.texts)), None)
@@ -165,63 +162,6 @@ class Study:
         return Fitted(np.array(stored["inner"], dtype=float), np.array(stored["outer"]), stored["strength"])
 
 
-def ensembles(fitted: Mapping[str, Fitted], study: Study) -> dict[str, Fitted]:
-    """Return means of standardised win rates, and a regression on the win rates of the folds."""
-    sets = {
-        "mean of shipped, kNN and guessed subject": (
-            SHIPPED,
-            "kNN on the embedding",
-            "subject guessed from the embedding",
-        ),
-        "mean of shipped and MiniLM heads": (SHIPPED, "MiniLM and statistics"),
-        "mean of shipped, MiniLM heads and MiniLM fine-tuned": (SHIPPED, "MiniLM and statistics", "MiniLM fine-tuned"),
-        "mean of shipped and distilled heads": (SHIPPED, "distilled and statistics"),
-        "mean of all heads on features at hand": (
-            SHIPPED,
-            "embedding and statistics",
-            "ordinal: weak better, tie, strong better",
-            "kNN on the embedding",
-            "clusters of the embedding",
-            "subject guessed from the embedding",
-        ),
-    }
-    found = {
-        name: Fitted(_mean(fitted, parts, "inner"), _mean(fitted, parts, "outer"), 0.0)
-        for name, parts in sets.items()
-        if all(part in fitted for part in parts)
-    }
-    names = [name for name, one in fitted.items() if " alone (" not in name and not np.isnan(one.inner).any()]
-    inner, outer = (np.stack([getattr(fitted[name], side) for name in names], axis=1) for side in ("inner", "outer"))
-    center, scale = inner.mean(axis=0), inner.std(axis=0)
-    inner, outer = (inner - center) / scale, (outer - center) / scale
-    fold, won = study.train["fold"].to_numpy(), shares(study.train)
-    stacked = np.empty(len(inner))
-    for k in range(FOLDS):
-        stacked[fold == k] = logistic_on(inner[fold != k], won[fold != k], inner[fold == k])
-    return found | {"regression on the win rates of all of them": Fitted(stacked, logistic_on(inner, won, outer), 0.0)}
-
-
-def logistic_on(train: Array, outcome: Array, rows: Array) -> Array:
-    """Fit a regression that holds its weights small, and return its win rates of rows."""
-    from routellm_core.training.logistic import fit_logistic
-
-    theta, intercept = fit_logistic(train, outcome, 0.01)
-    return sigmoid(rows @ theta + intercept)
-
-
-def _mean(fitted: Mapping[str, Fitted], parts: Sequence[str], side: str) -> Array:
-    columns = []
-    for part in parts:
-        inner = fitted[part].inner
-        columns.append((getattr(fitted[part], side) - np.nanmean(inner)) / np.nanstd(inner))
-    return sigmoid(np.mean(columns, axis=0))
-
-
-def apgr(rates: Array, table: pd.DataFrame) -> float:
-    """Return APGR."""
-    return average_performance_gap_recovered(CostQualityCurve.from_win_rates(rates, table["weak"], table["strong"]))
-
-
 def table_of(study: Study, fitted: Mapping[str, Fitted], about: Mapping[str, str]) -> dict[str, Any]:
     """Measure all on `dev` beside the bounds, and say which one the folds pick."""
     gap = (study.train["strong"] - study.train["weak"]).groupby(study.train["task"]).mean()
@@ -268,47 +208,6 @@ def learning_curve(study: Study) -> dict[str, Any]:
     return rows
 
 
-def calibration(study: Study, fitted: Mapping[str, Fitted]) -> dict[str, Any]:
-    """Measure on `dev` how well win rates agree with outcomes, as they are and after calibration on the folds."""
-    one, outcome, won = fitted[SHIPPED], shares(study.dev), shares(study.train)
-    inner, outer = (np.log(r / (1 - r))[:, None] for r in (np.clip(x, 1e-4, 1 - 1e-4) for x in (one.inner, one.outer)))
-    ways = {
-        "two heads as they are": one.outer,
-        "two heads, Platt": logistic_on_free(inner, won, outer),
-        "two heads, isotonic in ten steps": steps(one.inner, won, one.outer),
-        "win rate directly": fitted["win rate directly"].outer,
-        "the mean for all": np.full(len(outcome), won.mean()),
-    }
-    rng = np.random.default_rng(0)
-    drawn = rng.integers(0, len(outcome), (1000, len(outcome)))
-    rows: dict[str, Any] = {}
-    for name, rates in ways.items():
-        losses = log_losses(outcome, rates)
-        means = losses[drawn].mean(axis=1)
-        error = reliability(rates, study.dev["weak"], study.dev["strong"]).expected_calibration_error
-        rows[name] = {
-            "log loss": [losses.mean(), *np.quantile(means, [0.025, 0.975])],
-            "calibration error": error,
-            "apgr": None if name.startswith("the mean") else apgr(rates, study.dev),
-        }
-    return rows
-
-
-def logistic_on_free(train: Array, outcome: Array, rows: Array) -> Array:
-    """Fit slope and intercept almost without a penalty."""
-    from routellm_core.training.logistic import fit_logistic
-
-    theta, intercept = fit_logistic(train, outcome, 1e4)
-    return sigmoid(rows @ theta + intercept)
-
-
-def steps(inner: Array, outcome: Array, outer: Array) -> Array:
-    """Return the mean outcome of the tenth a win rate falls into, made monotone."""
-    edges = np.quantile(inner, np.linspace(0, 1, 11)[1:-1])
-    means = np.array([outcome[np.searchsorted(edges, inner) == i].mean() for i in range(10)])
-    return np.maximum.accumulate(means)[np.searchsorted(edges, outer)]
-
-
 def main() -> None:
     """Run what is missing."""
     run = study_run(__doc__)
@@ -319,9 +218,9 @@ def main() -> None:
     about: dict[str, str] = {}
     for candidate in (*study.candidates(), *study.with_other_data()):
         fitted[candidate.name], about[candidate.name] = study.fitted(candidate), candidate.about
-    fitted |= ensembles(fitted, study)
+    fitted |= ensembles(fitted, study.train)
     run.part("choices-table", lambda: table_of(study, fitted, about))
-    run.part("choices-calibration", lambda: calibration(study, fitted))
+    run.part("choices-calibration", lambda: calibration(study.train, study.dev, fitted))
     run.part("choices-curve", lambda: learning_curve(study))
 
 

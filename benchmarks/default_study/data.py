@@ -34,6 +34,9 @@ PRO_PAIRS = {
     "Qwen1.5-72B / 7B": ("Qwen1.5-72B-Chat", "Qwen1.5-7B-Chat"),
     "Yi-34B / 6B": ("Yi-34B", "Yi-6B"),
 }
+SHIPPED = "statistics and tokens"
+"""What the heads of the shipped router read of MMLU, as a candidate."""
+
 UNSEEN_TASKS = ("arc_challenge", "gpqa", "mbpp", "natural_qa", "gsm8k", "agentverse-logicgrid")
 """Tasks of the table of nine models that nothing is trained on."""
 

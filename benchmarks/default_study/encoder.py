@@ -85,8 +85,8 @@ def embed(encoder: Encoder, texts: list[str], path: Path) -> None:
 def store(path: Path, texts: list[str], vectors: NDArray[Any], logits: NDArray[Any] | None = None) -> None:
     """Write a file of vectors, whole or not at all."""
     partial = path.with_suffix(".partial.npz")
-    extra = {} if logits is None else {"logits": logits}
-    np.savez(partial, keys=np.array(list(map(key_of, texts))), vectors=vectors, id=np.array(path.stem), **extra)
+    keys, found = np.array(list(map(key_of, texts))), np.zeros((0, 2)) if logits is None else logits
+    np.savez(partial, keys=keys, vectors=vectors, id=np.array(path.stem), logits=found)
     partial.replace(path)
 
 

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array  # type: ignore[import-untyped,unused-ignore]
 
 from benchmarks.default_study.data import TUNED_FOLDS, WORK, Array
 from benchmarks.default_study.measure import Rows
@@ -154,11 +155,11 @@ class FastRows(SparseRows):
         return cls(rows.indptr, rows.columns, rows.values, rows.width)
 
     @cached_property
-    def _matrix(self) -> "csr_array[np.float64, tuple[int, int]]":
+    def _matrix(self) -> Any:
         return csr_array((self.values, self.columns, self.indptr), shape=(len(self), self.width))
 
     @cached_property
-    def _transposed(self) -> "csr_array[np.float64, tuple[int, int]]":
+    def _transposed(self) -> Any:
         return self._matrix.T.tocsr()
 
     def times(self, vector: Array) -> Array:

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from benchmarks.default_study.data import FOLDS, TUNED_FOLDS, Array
 from routellm_core.evaluation.baselines import length_win_rates, oracle_win_rates, random_apgr
 from routellm_core.evaluation.bootstrap import bootstrap_pair
+from routellm_core.evaluation.curve import CostQualityCurve
+from routellm_core.evaluation.metrics import average_performance_gap_recovered
 from routellm_core.training.measures import log_loss
 
 FIGURES = ("apgr", "cpt50", "cpt80")
@@ -117,3 +119,8 @@ def measured(
 def shares(table: pd.DataFrame) -> Array:
     """Return what strong won on each row, ties half."""
     return np.asarray((1.0 + table["strong"].to_numpy(float) - table["weak"].to_numpy(float)) / 2.0)
+
+
+def apgr(rates: Array, table: pd.DataFrame) -> float:
+    """Return APGR."""
+    return average_performance_gap_recovered(CostQualityCurve.from_win_rates(rates, table["weak"], table["strong"]))

@@ -8,7 +8,7 @@ whose licence forbids shipping what is trained on them, are shown as a bound of 
 """
 
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,6 @@ import pandas as pd
 
 from benchmarks.default_study.candidates import Problem
 from benchmarks.default_study.data import (
-    TUNED_FOLDS,
     WORK,
     Array,
     benchmarks,
@@ -28,8 +27,11 @@ from benchmarks.default_study.data import (
 from benchmarks.default_study.features import FREE, DesignOf, Features, Reads, logistic
 from benchmarks.default_study.measure import Rows, measured
 from benchmarks.replication.common import Run
+from benchmarks.replication.routellm import train
+from benchmarks.replication.routellm_data import preference_parts
 from routellm_core import load_router
 from routellm_core.evaluation.curve import CostQualityCurve
+from routellm_core.routers.base import PairRouter
 from routellm_core.routers.prompt_reading import stem
 from scripts.train_default import ROWS_PER_TASK, open_questions
 
@@ -47,6 +49,7 @@ class Study:
 
     def __init__(self, run: Run) -> None:
         self.run = run
+        self._ranked: Callable[[str], PairRouter] = cache(lambda name: train(name, preference_parts(run).arena))
 
     @cached_property
     def train(self) -> pd.DataFrame:
@@ -55,10 +58,10 @@ class Study:
         return open_questions(rows.assign(middle=rows["strong"], many=self._many(rows))).reset_index(drop=True)
 
     def _many(self, rows: pd.DataFrame) -> pd.Series:
-        means = {}
+        means: dict[str, float] = {}
         for name in ("mmlupro_tiger", "llmrouter_9models"):
             table = pd.read_parquet(self.run.table(name))
-            scores = table[[column for column in table if column.startswith("score::")]].mean(axis=1)
+            scores = table[[column for column in table.columns if column.startswith("score::")]].mean(axis=1)
             means |= dict(zip(table["prompt"], scores, strict=True))
         return rows["prompt"].map(means).fillna(0.5)
 
@@ -107,11 +110,13 @@ class Study:
         """Return what fits heads to outcomes of training rows: both, the weak one alone, or the win rate directly."""
         scores = self.labelled(strong, weak)
 
+        fold = 0 if "distilled" in reads.kinds else None
+
         def fit(rows: Rows) -> Predict:
             problem = Problem(self.problem.features, scores, self.problem.weight)
             if mode == "both":
-                return problem.heads("", reads).fit(rows, None, STRENGTH)
-            return problem.single("", reads, mode).fit(rows, None, STRENGTH)
+                return problem.heads("", reads).fit(rows, fold, STRENGTH)
+            return problem.single("", reads, mode).fit(rows, fold, STRENGTH)
 
         return fit
 
@@ -131,6 +136,11 @@ class Study:
             return lambda asked: head(of.rows(asked))
 
         return fit
+
+    def ranked(self, router: str) -> Callable[[Rows], Predict]:
+        """Return one of RouteLLM's routers, trained on the preferences of AlpacaEval among all its models."""
+        trained = self._ranked(router)
+        return lambda _: lambda rows: trained.strong_win_rates([self.problem.features.texts[i] for i in rows])
 
     def candidates(self) -> dict[str, Callable[[Rows], Predict]]:
         """Return all that is tried."""
@@ -157,6 +167,9 @@ class Study:
                 all_statistics, "AlpacaEval"
             ),
         }
+        for router, name in (("mf", "matrix factorization"), ("sw_ranking", "similarity-weighted")):
+            title = f"preferences of AlpacaEval among many models, {name} (cannot be shipped)"
+            found[title] = lambda rows, router=router: self.ranked(router)(rows)  # type: ignore[misc]
         if (WORK / "minilm.npz").is_file():
             found |= {
                 "MiniLM and five statistics": self.outcomes(Reads(("statistics", "minilm"), FREE)),
@@ -166,6 +179,9 @@ class Study:
                 "kNN on MiniLM": self.neighbours("knn", "minilm"),
                 "preferences of PandaLM and Vicuna, MiniLM": self.preferred(Reads(("minilm",)), *licensed),
             }
+        if (WORK / "distilled-0.npz").is_file():
+            reads = Reads(("statistics", "distilled"), FREE)
+            found["distilled from MiniLM fine-tuned on MMLU, and five statistics"] = self.outcomes(reads)
         return found
 
     def rates(self, fit: Callable[[Rows], Predict]) -> dict[str, Any]:
@@ -241,26 +257,7 @@ def main() -> None:
     found: dict[str, dict[str, Any]] = {}
     for name, fit in study.candidates().items():
         found[name] = kept(run).part(f"open_questions-{file_name(name)}", lambda fit=fit: study.rates(fit))  # type: ignore[misc]
-    if all((WORK / f"tuned-{fold}.npz").is_file() for fold in range(TUNED_FOLDS)):
-        found |= kept(run).part("open_questions-tuned", lambda: tuned(study))
     run.part("open_questions-table", lambda: table_of(study, found))
-
-
-def tuned(study: Study) -> dict[str, Any]:
-    """Return the mean of the fine-tuned models; they have seen all tasks, so none is left out."""
-    sets = {
-        name: np.mean(
-            [0.5 + 0.5 * np.diff(1 / (1 + np.exp(-f)), axis=1)[:, 0] for f in Features(table["prompt"].tolist()).tuned],
-            axis=0,
-        )
-        for name, table in study.sets.items()
-    }
-    return {
-        "MiniLM fine-tuned on all forms (has seen the tasks left out)": {
-            "inner": np.full(len(study.train), 0.5),
-            **sets,
-        }
-    }
 
 
 if __name__ == "__main__":

@@ -76,11 +76,10 @@ def short(stored: Stored) -> list[str]:
     found = stored.result("open_questions-table")
     sets = found["sets"]
     names = sorted((n for n in found["inner mean"] if n != "length"), key=lambda n: -found["inner mean"][n])
-    seen_all = "has seen the tasks left out"
     rows = [
         [
             f"**{name}** (the pick)" if name == found["pick"] else name,
-            "-" if seen_all in name else f"{found['inner mean'][name]:+.2f}",
+            f"{found['inner mean'][name]:+.2f}",
             *(interval(sets[one]["routers"][name]["apgr"]) for one in ("GSM8K", "MT-Bench")),
             *(interval(sets[one]["differences"][name], sign=True) for one in ("GSM8K", "MT-Bench")),
         ]

@@ -1,5 +1,6 @@
 """The figures of docs/results.md, as SVG, from the stored results."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,29 +15,18 @@ from routellm_core.evaluation.plots import COLOURS, GREY, LINES, MARKERS, STYLE
 ROUTERS = ("default", "length", "oracle")
 
 
-def draw(stored: Stored, folder: Path) -> dict[str, str]:
-    """Draw all; return each file's name with what it shows."""
+def draw(names: Iterable[str], stored: Stored, folder: Path) -> None:
+    """Draw figures: the functions below, by their names."""
     folder.mkdir(parents=True, exist_ok=True)
-    makers = {
-        "curves": (
-            _curves,
-            "Quality at every share of strong calls; the dotted line is random, bands are 95% intervals",
-        ),
-        "learning": (
-            _learning,
-            "APGR on MMLU dev against labels of MMLU, mean of the draws, bars are the interval of the first draw",
-        ),
-        "tried": (_tried, "APGR on MMLU dev of all that was tried, with 95% intervals; the line is the shipped router"),
-    }
-    style: Any = {**STYLE, "svg.hashsalt": "default"}
-    for name, (maker, _) in makers.items():
+    style: Any = {**STYLE, "svg.hashsalt": "default"}  # else every run would name its clips anew
+    for name in names:
         with mpl.rc_context(style):
-            figure = maker(stored)
+            figure: Figure = globals()[name](stored)
             figure.savefig(folder / f"{name}.svg", metadata={"Date": None}, facecolor="white")
-    return {name: what for name, (_, what) in makers.items()}
 
 
-def _curves(stored: Stored) -> Figure:
+def curves(stored: Stored) -> Figure:
+    """Quality at every share of strong calls, on three benchmarks."""
     figure = Figure(figsize=(9, 3.3))
     found = stored.result("beside-benchmarks")
     for axes, (name, one) in zip(figure.subplots(1, 3), found.items(), strict=True):
@@ -54,7 +44,8 @@ def _curves(stored: Stored) -> Figure:
     return figure
 
 
-def _learning(stored: Stored) -> Figure:
+def learning(stored: Stored) -> Figure:
+    """APGR against labels."""
     figure = Figure(figsize=(7, 3.6))
     axes, bounds = figure.subplots(), stored.result("choices-table")["routers"]
     for i, (name, rows) in enumerate(stored.result("choices-curve").items()):
@@ -73,7 +64,8 @@ def _learning(stored: Stored) -> Figure:
     return figure
 
 
-def _tried(stored: Stored) -> Figure:
+def tried(stored: Stored) -> Figure:
+    """APGR of all that was tried."""
     found = stored.result("choices-table")
     rows = sorted(
         ((name, one["apgr"]) for name, one in found["routers"].items() if name != "oracle"), key=lambda row: row[1][0]
