@@ -20,7 +20,6 @@ from routellm_core.evaluation.interval import Interval
 from routellm_core.routers.default import DefaultRouter
 
 Flags = NDArray[np.bool_]
-LIMIT = 0.15
 QUESTIONS = 150
 """So many prompts of each benchmark are padded too."""
 
@@ -43,6 +42,7 @@ def padded(run: Run, router: DefaultRouter) -> dict[str, Any]:
     for name, table in benchmarks(run).items():
         drawn = np.random.default_rng(0).permutation(len(table))[:QUESTIONS]
         sets[name] = [table["prompt"][i] for i in drawn]
+    sets["all together"] = [text for texts in sets.values() for text in texts]
     stored = router.thresholds
     if stored is None:
         raise SystemExit("the router has no thresholds")

@@ -71,9 +71,13 @@ def unseen(run: Run) -> dict[str, Any]:
         adjusted = holm([row[key] for row in rows.values()])
         for row, value in zip(rows.values(), adjusted, strict=True):
             row[f"{key}, Holm"] = value
-    mean = np.mean(draws, axis=0)
-    at_mean = float(np.mean([row["default"][0] - row["length"][0] for row in rows.values()]))
-    return {"sets": rows, "default less length": [at_mean, *np.quantile(mean, (0.025, 0.975))]}
+    sizes = np.array([row["n"] for row in rows.values()], dtype=float)
+    ours_less = np.array([row["default"][0] - row["length"][0] for row in rows.values()])
+    less = {}
+    for key, weight in (("sets", np.ones(len(sizes))), ("prompts", sizes)):
+        drawn_means = np.average(draws, axis=0, weights=weight)
+        less[key] = [np.average(ours_less, weights=weight), *np.quantile(drawn_means, (0.025, 0.975))]
+    return {"sets": rows, "default less length": less}
 
 
 def _areas(routers: tuple[Array, ...], gain: Array, rows: Rows) -> list[float]:

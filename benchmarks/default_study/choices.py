@@ -113,13 +113,14 @@ class Study:
                 p.of_library("kNN on MiniLM", "knn", "minilm"),
                 p.guessed_topic("subject guessed from MiniLM", "minilm", topics),
             ]
-        if all((WORK / f"tuned-{fold}.npz").is_file() for fold in range(TUNED_FOLDS)):
+        if all((WORK / f"distilled-{fold}.npz").is_file() for fold in range(TUNED_FOLDS)):
             found += [
-                p.tuned("MiniLM fine-tuned"),
                 p.heads("distilled from the fine-tuned", Reads(("distilled",))),
                 p.heads("distilled and statistics", Reads(("distilled", "statistics"))),
                 p.of_library("kNN on the distilled", "knn", "distilled"),
             ]
+        if all((WORK / f"tuned-{fold}.npz").is_file() for fold in range(TUNED_FOLDS)):
+            found.append(p.tuned("MiniLM fine-tuned"))
         return found
 
     def with_other_data(self) -> list[Candidate]:

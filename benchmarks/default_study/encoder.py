@@ -23,7 +23,7 @@ from benchmarks.replication.common import Run, key_of
 from benchmarks.replication.features import encoder_folder
 from routellm_core.routers.prompt_reading import read, stem
 
-MAX_TOKENS, BATCH, STEPS, RATE, HEAD_RATE = 96, 32, 150, 2e-4, 2e-3
+MAX_TOKENS, BATCH, STEPS, RATE, HEAD_RATE = 64, 32, 80, 3e-4, 2e-3
 FROZEN_LAYERS = 3
 DIMENSION, SIF = 240, 1e-2
 
@@ -74,7 +74,7 @@ def embed(encoder: Encoder, texts: list[str], path: Path) -> None:
     vectors, logits = [], []
     with torch.inference_mode():
         for start in range(0, len(texts), BATCH):
-            if start % (100 * BATCH) == 0:
+            if start % (25 * BATCH) == 0:
                 print(f"{start} of {len(texts)} embedded, {time.process_time():.0f} s of CPU", flush=True)
             found = encoder.vectors(texts[start : start + BATCH])
             vectors.append(found.numpy().astype(np.float16))
@@ -98,7 +98,7 @@ def fine_tune(texts: list[str], targets: NDArray[np.float64], seed: int) -> Enco
     rates = [{"params": encoder.model.parameters(), "lr": RATE}, {"params": encoder.head.parameters(), "lr": HEAD_RATE}]
     optimizer = torch.optim.AdamW(rates, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min((step + 1) / 15, (STEPS - step) / (STEPS - 15))
+        optimizer, lambda step: min((step + 1) / 10, (STEPS - step) / (STEPS - 10))
     )
     by_length = np.argsort([len(text) for text in texts], kind="stable")
     batches = [by_length[start : start + BATCH] for start in range(0, len(by_length), BATCH)]
@@ -115,7 +115,7 @@ def fine_tune(texts: list[str], targets: NDArray[np.float64], seed: int) -> Enco
         loss.backward()
         optimizer.step()
         schedule.step()
-        if step % 20 == 0:
+        if step % 5 == 0:
             print(f"step {step}: loss {loss.item():.3f}, {time.process_time():.0f} s of CPU", flush=True)
     return encoder
 
@@ -160,18 +160,24 @@ def main() -> None:
     rows = rows[rows["table"] == "routellm_mmlu"].reset_index(drop=True)
     read_of_rows = np.array(texts_of(rows["prompt"].tolist()), dtype=object)
     held_out = [t for table in benchmarks(run).values() for t in texts_of(table["prompt"].tolist())]
-    if not (WORK / "minilm.npz").is_file():
-        embed(Encoder(encoder_folder()), texts, WORK / "minilm.npz")
     for fold in range(TUNED_FOLDS):
         train = (rows["fold"] != fold).to_numpy()
-        file, static = WORK / f"tuned-{fold}.npz", WORK / f"distilled-{fold}.npz"
+        file, static, weights = WORK / f"tuned-{fold}.npz", WORK / f"distilled-{fold}.npz", WORK / f"weights-{fold}.pt"
         if file.is_file() and static.is_file():
             continue
-        begun = time.process_time()
-        encoder = fine_tune(read_of_rows[train].tolist(), rows.loc[train, ["weak", "strong"]].to_numpy(), fold)
-        print(f"fold {fold}: {time.process_time() - begun:.0f} s of CPU", flush=True)
-        store(static, texts, static_vectors(encoder, texts))
+        if weights.is_file():
+            encoder = Encoder(encoder_folder())
+            encoder.load_state_dict(torch.load(weights, weights_only=True))
+        else:
+            begun = time.process_time()
+            encoder = fine_tune(read_of_rows[train].tolist(), rows.loc[train, ["weak", "strong"]].to_numpy(), fold)
+            torch.save(encoder.state_dict(), weights)
+            print(f"fold {fold}: {time.process_time() - begun:.0f} s of CPU", flush=True)
+        if not static.is_file():
+            store(static, texts, static_vectors(encoder, texts))
         embed(encoder, sorted(set(held_out) | set(read_of_rows[~train]), key=len), file)
+    if not (WORK / "minilm.npz").is_file():
+        embed(Encoder(encoder_folder()), texts, WORK / "minilm.npz")
 
 
 if __name__ == "__main__":

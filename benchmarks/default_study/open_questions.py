@@ -7,7 +7,7 @@ tasks that nothing of its training rows is of, in points of quality at the mean 
 whose licence forbids shipping what is trained on them, are shown as a bound of what preferences could do.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, cached_property
 from typing import Any
 
@@ -120,6 +120,12 @@ class Study:
 
         return fit
 
+    def of_numbers(self, statistics: Sequence[str] | None, mode: str = "weak alone") -> Callable[[Rows], Predict]:
+        """Return what fits heads to the training rows that are prose with numbers."""
+        fit = self.outcomes(Reads(("statistics",), statistics), mode=mode)
+        form = np.array([reading.form for reading in self.problem.features.readings])
+        return lambda rows: fit(rows[form[rows] == "quantities"])
+
     def neighbours(self, kind: str, vectors: str) -> Callable[[Rows], Predict]:
         """Return a trainer of the library on outcomes."""
         problem = Problem(self.problem.features, self.labelled("best"))
@@ -148,14 +154,22 @@ class Study:
         all_statistics = Reads(("statistics", "embedding"))
         found = {
             "embedding and five statistics, best of the strong (heads of `free`)": self.outcomes(shipped),
-            "the same, mean of the strong": self.outcomes(shipped, "middle"),
-            "the same, weak head alone": self.outcomes(shipped, mode="weak alone"),
-            "the same, win rate directly": self.outcomes(shipped, mode="win rate"),
-            "the same, difficulty from all models alone": self.outcomes(shipped, "best", "many", "weak alone"),
+            "embedding and five statistics, mean of the strong": self.outcomes(shipped, "middle"),
+            "embedding and five statistics, weak head alone": self.outcomes(shipped, mode="weak alone"),
+            "embedding and five statistics, win rate directly": self.outcomes(shipped, mode="win rate"),
+            "embedding and five statistics, difficulty from all models alone": self.outcomes(
+                shipped, "best", "many", "weak alone"
+            ),
             "embedding and all statistics": self.outcomes(all_statistics),
             "statistics": self.outcomes(Reads(("statistics",))),
             "embedding": self.outcomes(Reads(("embedding",))),
             "statistics and tokens": self.outcomes(Reads(("statistics", "tokens"))),
+            "prose with numbers: length, weak head alone": self.of_numbers(("log length of the stem",)),
+            "prose with numbers: length, numbers and sentences, weak head alone": self.of_numbers(
+                ("log length of the stem", "log numbers", "log sentences")
+            ),
+            "prose with numbers: length, both heads": self.of_numbers(("log length of the stem",), mode="both"),
+            "prose with numbers: all statistics, weak head alone": self.of_numbers(None),
             "kNN on the embedding": self.neighbours("knn", "embedding"),
             "clusters of the embedding": self.neighbours("cluster", "embedding"),
             "preferences of PandaLM and Vicuna, embedding": self.preferred(Reads(("embedding",)), *licensed),
