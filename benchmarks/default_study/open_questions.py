@@ -31,8 +31,9 @@ from benchmarks.replication.routellm import train
 from benchmarks.replication.routellm_data import preference_parts
 from routellm_core import load_router
 from routellm_core.evaluation.curve import CostQualityCurve
-from routellm_core.routers.base import PairRouter
+from routellm_core.routers.base import PairRouter, sigmoid
 from routellm_core.routers.prompt_reading import stem
+from routellm_core.training.logistic import fit_logistic
 from scripts.train_default import ROWS_PER_TASK, open_questions
 
 TASKS = ("math", "human_eval", "commongen", "commonsense_qa", "openbook_qa", "trivia_qa", "mmlu", "mmlu_pro")
@@ -126,6 +127,30 @@ class Study:
         form = np.array([reading.form for reading in self.problem.features.readings])
         return lambda rows: fit(rows[form[rows] == "quantities"])
 
+    def with_levels(self, reads: Reads, *, both: bool = False) -> Callable[[Rows], Predict]:
+        """Return what fits heads to prose with numbers beside a level for each task, the mean of which counts for new prompts."""
+        scores = self.labelled("best")
+        form = np.array([reading.form for reading in self.problem.features.readings])
+
+        def fit(rows: Rows) -> Predict:
+            kept = rows[form[rows] == "quantities"]
+            of = DesignOf(self.problem.features, reads, kept, None)
+            columns = of.rows(kept).dense
+            levels = (self.tasks[kept][:, None] == np.unique(self.tasks[kept])).astype(float)
+            slopes = []
+            for side in (0, 1):
+                theta, intercept = fit_logistic(np.concatenate([columns, levels], axis=1), scores[kept, side], STRENGTH)
+                slope, level = np.split(theta, [columns.shape[1]])
+                slopes.append((slope, intercept + float(level @ levels.mean(axis=0))))
+
+            def predict(asked: Rows) -> Array:
+                weak, strong = (sigmoid(of.rows(asked).dense @ slope + level) for slope, level in slopes)
+                return np.asarray(0.5 + 0.5 * (strong * both - weak))
+
+            return predict
+
+        return fit
+
     def neighbours(self, kind: str, vectors: str) -> Callable[[Rows], Predict]:
         """Return a trainer of the library on outcomes."""
         problem = Problem(self.problem.features, self.labelled("best"))
@@ -151,6 +176,7 @@ class Study:
     def candidates(self) -> dict[str, Callable[[Rows], Predict]]:
         """Return all that is tried."""
         shipped, licensed = Reads(("statistics", "embedding"), FREE), ("PandaLM", "Vicuna")
+        length = Reads(("statistics",), ("log length of the stem",))
         all_statistics = Reads(("statistics", "embedding"))
         found = {
             "embedding and five statistics, best of the strong (heads of `free`)": self.outcomes(shipped),
@@ -165,11 +191,13 @@ class Study:
             "embedding": self.outcomes(Reads(("embedding",))),
             "statistics and tokens": self.outcomes(Reads(("statistics", "tokens"))),
             "prose with numbers: length, weak head alone": self.of_numbers(("log length of the stem",)),
-            "prose with numbers: length, numbers and sentences, weak head alone": self.of_numbers(
-                ("log length of the stem", "log numbers", "log sentences")
+            "prose with numbers and levels: length, weak head alone (heads of `quantities`)": self.with_levels(length),
+            "prose with numbers and levels: length, both heads": self.with_levels(length, both=True),
+            "prose with numbers and levels: length, numbers and sentences, weak head alone": self.with_levels(
+                Reads(("statistics",), ("log length of the stem", "log numbers", "log sentences"))
             ),
-            "prose with numbers: length, both heads": self.of_numbers(("log length of the stem",), mode="both"),
-            "prose with numbers: all statistics, weak head alone": self.of_numbers(None),
+            "prose with numbers and levels: all statistics, weak head alone": self.with_levels(Reads(("statistics",))),
+            "prose with numbers and levels: embedding, weak head alone": self.with_levels(Reads(("embedding",))),
             "kNN on the embedding": self.neighbours("knn", "embedding"),
             "clusters of the embedding": self.neighbours("cluster", "embedding"),
             "preferences of PandaLM and Vicuna, embedding": self.preferred(Reads(("embedding",)), *licensed),

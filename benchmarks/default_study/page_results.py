@@ -81,9 +81,8 @@ def elsewhere(stored: Stored) -> list[str]:
     worse = [name for name, one in found["sets"].items() if one["p worse, Holm"] < 0.05]
     better = [name for name, one in found["sets"].items() if one["p better, Holm"] < 0.05]
     beyond = f"Worse than random beyond chance: {', '.join(worse) or 'none'}. Better: {', '.join(better) or 'none'}."
-    less = (
-        f"On average over the sets, default less length: {interval(found['default less length'], 2, sign=True)} points."
-    )
+    by_set, by_prompt = (interval(found["default less length"][key], 2, sign=True) for key in ("sets", "prompts"))
+    less = f"Default less length: {by_set} points as the mean over sets, {by_prompt} as the mean over their prompts."
     lines += [f"{beyond} {less}", "", *prose("human"), *_beside_length(stored.result("beside-human"))]
     return lines
 
