@@ -2,8 +2,9 @@
 
     ROUTELLM_OUTCOME_DATA=folder python -m benchmarks.default_study
 
-Goes on where it was stopped: remove a file of `benchmarks/default_study/results` to have its part computed again. What needs
-torch is left out, and named, where it is not installed; the rows that read MiniLM are then left out of the tables.
+Goes on where it was stopped: remove a file of `benchmarks/default_study/results`, or of `default_study_work`, where win rates of
+single candidates are, to have it computed again. What needs torch is left out, and named, where it is not installed; the rows
+that read MiniLM are then left out of the tables.
 """
 
 import subprocess

@@ -37,6 +37,7 @@ PRO_PAIRS = {
 SHIPPED = "statistics and tokens"
 """What the heads of the shipped router read of MMLU, as a candidate."""
 
+PANDALM_STRONG = "llama-7b"
 UNSEEN_TASKS = ("arc_challenge", "gpqa", "mbpp", "natural_qa", "gsm8k", "agentverse-logicgrid")
 """Tasks of the table of nine models that nothing is trained on."""
 
@@ -112,7 +113,14 @@ def transfer_sets(run: Run) -> dict[str, pd.DataFrame]:
     """Return MMLU-Pro dev for several pairs: seen in form, other prompts and other models."""
     pro = read_table(run, "mmlupro_tiger")
     pro = pro[pro["split"] == "dev"]
-    return {f"MMLU-Pro dev, {name}": sides(pro, *pair) for name, pair in PRO_PAIRS.items()}
+    trained = TABLES["mmlupro_tiger"]
+    means = {
+        side: pro[[f"score::{model}" for model in models]].mean(axis=1)
+        for side, models in (("score::strong", trained.strong), ("score::weak", trained.weak))
+    }
+    found = {"MMLU-Pro dev, means of the three strong and three weak it was trained on": pro.assign(**means)}
+    tables = {name: sides(table, "strong", "weak") for name, table in found.items()}
+    return tables | {f"MMLU-Pro dev, {name}": sides(pro, *pair) for name, pair in PRO_PAIRS.items()}
 
 
 def unseen_sets(run: Run) -> dict[str, pd.DataFrame]:
@@ -127,11 +135,22 @@ def unseen_sets(run: Run) -> dict[str, pd.DataFrame]:
 
 
 def human_judged(run: Run) -> dict[str, pd.DataFrame]:
-    """Return Natural Questions with answers judged by people, without questions they call improper."""
+    """Return Natural Questions with answers judged by people, without questions they call improper, and PandaLM's votes."""
     table = read_table(run, "evouna_human_judged")
     table = table[~table["improper"].astype(bool)]
     pairs = {
         "GPT-4 / GPT-3.5": ("gpt-4-2023", "gpt-3.5-turbo-2023"),
         "GPT-4 / davinci-003": ("gpt-4-2023", "text-davinci-003"),
     }
-    return {f"Natural Questions, {name}": sides(table, *pair) for name, pair in pairs.items()}
+    found = {f"Natural Questions, {name}": sides(table, *pair) for name, pair in pairs.items()}
+    return found | {f"PandaLM, {PANDALM_STRONG} / four other base models": pandalm(run)}
+
+
+def pandalm(run: Run) -> pd.DataFrame:
+    """Return what the best of five base models won against the others on each prompt, by the votes of three people."""
+    table = read_table(run, "prefs_pandalm_human")
+    a = table["winner"].map({"model_a": 1.0, "model_b": 0.0}).fillna(0.5)
+    won = a.where(table["model_a"] == PANDALM_STRONG, 1.0 - a)
+    of_it = (table["model_a"] == PANDALM_STRONG) | (table["model_b"] == PANDALM_STRONG)
+    strong = won[of_it].groupby(table["prompt"][of_it]).mean()
+    return pd.DataFrame({"prompt": strong.index, "strong": strong.to_numpy(), "weak": 1.0 - strong.to_numpy()})

@@ -7,7 +7,7 @@ tasks that nothing of its training rows is of, in points of quality at the mean 
 whose licence forbids shipping what is trained on them, are shown as a bound of what preferences could do.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, cached_property
 from typing import Any
 
@@ -25,18 +25,16 @@ from benchmarks.default_study.data import (
     training_rows,
 )
 from benchmarks.default_study.features import FREE, DesignOf, Features, Reads, logistic
-from benchmarks.default_study.measure import Rows, measured
+from benchmarks.default_study.measure import Rows
+from benchmarks.default_study.open_preferences import PREFERENCES, preference_rows
+from benchmarks.default_study.open_table import TASKS, table_of
 from benchmarks.replication.common import Run
 from benchmarks.replication.routellm import train
 from benchmarks.replication.routellm_data import preference_parts
-from routellm_core import load_router
-from routellm_core.evaluation.curve import CostQualityCurve
 from routellm_core.routers.base import PairRouter, sigmoid
-from routellm_core.routers.prompt_reading import stem
 from routellm_core.training.logistic import fit_logistic
 from scripts.train_default import ROWS_PER_TASK, open_questions
 
-TASKS = ("math", "human_eval", "commongen", "commonsense_qa", "openbook_qa", "trivia_qa", "mmlu", "mmlu_pro")
 STRENGTH = 1.0
 Predict = Callable[[Rows], Array]
 
@@ -237,61 +235,6 @@ class Study:
         return {"inner": inner, **{name: predict(self.rows_of(name)) for name in self.sets}}
 
 
-PREFERENCES = ("PandaLM", "Vicuna", "AlpacaEval")
-
-
-def preference_rows(run: Run, name: str) -> pd.DataFrame:
-    """Return for each prompt of the split "train" what the better model of a battle won, on average; models by their mean."""
-    file = {"PandaLM": "prefs_pandalm_human", "Vicuna": "prefs_vicuna_gpt4", "AlpacaEval": "prefs_alpacaeval_gpt4"}[
-        name
-    ]
-    table = pd.read_parquet(run.table(file))
-    table = table[table["split"] == "train"]
-    if name == "AlpacaEval":
-        table = table[(table["model_a"] == "gpt4_1106_preview") | (table["model_b"] == "gpt4_1106_preview")]
-    a = table["winner"].map({"model_a": 1.0, "model_b": 0.0}).fillna(0.5).to_numpy(float)
-    won = pd.Series(np.concatenate([a, 1 - a])).groupby([*table["model_a"], *table["model_b"]]).mean()
-    better = (table["model_a"].map(won) >= table["model_b"].map(won)).to_numpy()
-    if name == "AlpacaEval":
-        better = (table["model_a"] == "gpt4_1106_preview").to_numpy()
-    means = pd.Series(np.where(better, a, 1 - a)).groupby(table["prompt"].to_numpy()).mean()
-    return pd.DataFrame({"prompt": means.index, "won": means.to_numpy(), "set": name})
-
-
-def gained(rates: Array, table: pd.DataFrame) -> float:
-    """Return the area between a router's curve and that of random routing, in points of quality."""
-    curve = CostQualityCurve.from_win_rates(rates, table["weak"], table["best"])
-    return 100.0 * (curve.auc - (curve.weak_quality + curve.strong_quality) / 2.0)
-
-
-def table_of(study: Study, found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Measure all on both benchmarks, and say which one the tasks left out pick."""
-    inner = {
-        name: {
-            task: gained(np.array(one["inner"])[study.tasks == task], study.train[study.tasks == task])
-            for task in TASKS
-        }
-        for name, one in found.items()
-    }
-    means = {name: float(np.mean(list(of.values()))) for name, of in inner.items()}
-    lengths = np.array([len(stem(prompt)) for prompt in study.train["prompt"]], dtype=float)
-    of_length = [gained(lengths[study.tasks == task], study.train[study.tasks == task]) for task in TASKS]
-    tables = {}
-    for name, table in study.sets.items():
-        rates = {candidate: np.array(one[name]) for candidate, one in found.items()}
-        rates["the shipped router"] = np.asarray(
-            load_router("default").score(table["prompt"].tolist())[:, 1], dtype=float
-        )
-        tables[name] = measured(rates, table, against="the shipped router")
-    shippable = [name for name in means if "cannot be shipped" not in name]
-    return {
-        "inner": inner,
-        "inner mean": {**means, "length": float(np.mean(of_length))},
-        "pick": max(shippable, key=lambda name: means[name]),
-        "sets": tables,
-    }
-
-
 def main() -> None:
     """Run what is missing."""
     run = study_run(__doc__)
@@ -299,7 +242,7 @@ def main() -> None:
     found: dict[str, dict[str, Any]] = {}
     for name, fit in study.candidates().items():
         found[name] = kept(run).part(f"open_questions-{file_name(name)}", lambda fit=fit: study.rates(fit))  # type: ignore[misc]
-    run.part("open_questions-table", lambda: table_of(study, found))
+    run.part("open_questions-table", lambda: table_of(study.train, study.tasks, study.sets, found))
 
 
 if __name__ == "__main__":

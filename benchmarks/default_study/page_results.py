@@ -181,7 +181,7 @@ def _percents(values: list[float]) -> str:
 
 def cost(stored: Stored) -> list[str]:
     """Write latency and cost beside Table 7."""
-    found = stored.result("speed")
+    found = stored.result("speed-decisions")
     rows = []
     for name, one in found["rows"].items():
         processor, clock = one["processor ms"], one["clock ms"]

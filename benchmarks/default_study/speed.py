@@ -76,7 +76,7 @@ def speed(run: Run) -> dict[str, Any]:
 def main() -> None:
     """Measure."""
     run = study_run(__doc__)
-    run.part("speed", lambda: speed(run))
+    run.part("speed-decisions", lambda: speed(run))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.default_study.behaviour_prompts import PADDING, TEXTS, TRANSLATIONS, kinds
 from benchmarks.default_study.beside import area_over_random, holm
 from benchmarks.default_study.data import folds
 from routellm_core.evaluation import CostQualityCurve
@@ -51,3 +52,9 @@ def test_equal_prompts_are_in_one_fold():
     found = folds(keys)
     assert set(found) == {0, 1, 2}
     assert (found.reshape(4, 50) == found[:50]).all()
+
+
+def test_there_are_twenty_prompts_of_each_kind_and_all_are_translated():
+    assert {name: len(set(texts)) for name, texts in kinds().items()} == dict.fromkeys(kinds(), 20)
+    assert {len(texts) for texts in TRANSLATIONS.values()} == {len(TEXTS["questions"])}
+    assert all("Why?" in pad("Why?", i) for pad in PADDING.values() for i in range(20))
