@@ -15,6 +15,7 @@ from benchmarks.default_study.calibration import calibration
 from benchmarks.default_study.candidates import Problem
 from benchmarks.default_study.data import (
     FOLDS,
+    MINILM_LABELS,
     SHIPPED,
     TUNED_FOLDS,
     WORK,
@@ -104,15 +105,6 @@ class Study:
             p.guessed_topic("subject guessed from the embedding", "embedding", topics),
             p.heads("difficulty from 29 models as a column", Reads(("statistics", "tokens"), extra=True), "data"),
         ]
-        if (WORK / "minilm.npz").is_file():
-            found += [
-                p.heads("MiniLM", Reads(("minilm",))),
-                p.heads("MiniLM and statistics", Reads(("minilm", "statistics"))),
-                p.heads("MiniLM, statistics and tokens", Reads(("minilm", "statistics", "tokens"))),
-                p.single("MiniLM and statistics, win rate directly", Reads(("minilm", "statistics")), "win rate"),
-                p.of_library("kNN on MiniLM", "knn", "minilm"),
-                p.guessed_topic("subject guessed from MiniLM", "minilm", topics),
-            ]
         if all((WORK / f"distilled-{fold}.npz").is_file() for fold in range(TUNED_FOLDS)):
             found += [
                 p.heads("distilled from the fine-tuned", Reads(("distilled",))),
@@ -188,23 +180,26 @@ def inner_apgr(rates: Array, reference: Array, table: pd.DataFrame) -> float:
     return apgr(reference, table) + less
 
 
-def learning_curve(study: Study) -> dict[str, Any]:
-    """Train the shipped kind of heads on fewer labels of MMLU; with none, on MMLU-Pro, which is of other pairs."""
+def learning_curve(study: Study, kinds: Mapping[str, Reads], most: int, draws: int) -> dict[str, Any]:
+    """Train heads on fewer labels of MMLU; with none, on MMLU-Pro, which is of other pairs.
+
+    Args:
+        study: The study.
+        kinds: What they read.
+        most: The highest number of labels.
+        draws: How often fewer than 5,000 labels are drawn.
+    """
     n, m = len(study.train), len(study.dev)
     dev = np.arange(n, n + m)
     rows: dict[str, Any] = {}
-    kinds = {SHIPPED: Reads(("statistics", "tokens")), "embedding and statistics": Reads(("embedding", "statistics"))}
-    if (WORK / "minilm.npz").is_file():
-        kinds["MiniLM and statistics"] = Reads(("minilm", "statistics"))
     for name, reads in kinds.items():
-        for count in SMALL:
-            draws = []
-            for draw in range(DRAWS if 0 < count < 5000 else 1):
+        for count in (count for count in SMALL if count <= most and (count or "minilm" not in reads.kinds)):
+            of: dict[str, Array] = {}
+            for draw in range(draws if 0 < count < 5000 else 1):
                 drawn = np.random.default_rng(draw).permutation(n)[:count]
                 used = drawn if count else n + m + np.flatnonzero(study.other["table"] == "mmlupro_tiger")
-                draws.append(study.problem.heads(name, reads).fit(used, None, 1.0)(dev))
-            of = {str(draw): rates for draw, rates in enumerate(draws)}
-            found = measured(of, study.dev, against="0" if len(of) > 1 else "length")["routers"]
+                of[str(draw)] = study.problem.heads(name, reads).fit(used, None, 1.0)(dev)
+            found = measured(of, study.dev)["routers"]
             rows.setdefault(name, {})[count] = [found[draw]["apgr"] for draw in of]
     return rows
 
@@ -222,7 +217,11 @@ def main() -> None:
     fitted |= ensembles(fitted, study.train)
     run.part("choices-table", lambda: table_of(study, fitted, about))
     run.part("choices-calibration", lambda: calibration(study.train, study.dev, fitted))
-    run.part("choices-curve", lambda: learning_curve(study))
+    kinds = {SHIPPED: Reads(("statistics", "tokens")), "embedding and statistics": Reads(("embedding", "statistics"))}
+    run.part("choices-curve", lambda: learning_curve(study, kinds, max(SMALL), DRAWS))
+    if (WORK / "minilm.npz").is_file():
+        of_minilm = {"MiniLM": Reads(("minilm",)), "MiniLM and statistics": Reads(("minilm", "statistics"))}
+        run.part("choices-curve_minilm", lambda: learning_curve(study, of_minilm, MINILM_LABELS, 1))
 
 
 if __name__ == "__main__":

@@ -37,6 +37,9 @@ PRO_PAIRS = {
 SHIPPED = "statistics and tokens"
 """What the heads of the shipped router read of MMLU, as a candidate."""
 
+MINILM_LABELS = 1500
+"""For so many training rows of MMLU the vectors of MiniLM are made: they take long."""
+
 PANDALM_STRONG = "llama-7b"
 UNSEEN_TASKS = ("arc_challenge", "gpqa", "mbpp", "natural_qa", "gsm8k", "agentverse-logicgrid")
 """Tasks of the table of nine models that nothing is trained on."""

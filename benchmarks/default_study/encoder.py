@@ -1,4 +1,4 @@
-"""Embed the prompts of the study with MiniLM, fine-tune it on MMLU, and distil it into a static embedding.
+"""Fine-tune MiniLM on MMLU, distil it into a static embedding, and embed prompts with MiniLM as it is.
 
     ROUTELLM_OUTCOME_DATA=folder python -m benchmarks.default_study.encoder
 
@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.default_study.data import TUNED_FOLDS, WORK, benchmarks, study_run, training_rows
+from benchmarks.default_study.data import MINILM_LABELS, TUNED_FOLDS, WORK, benchmarks, study_run, training_rows
 from benchmarks.replication.common import Run, key_of
 from benchmarks.replication.features import encoder_folder
 from routellm_core.routers.prompt_reading import read, stem
@@ -177,7 +177,8 @@ def main() -> None:
             store(static, texts, static_vectors(encoder, texts))
         embed(encoder, sorted(set(held_out) | set(read_of_rows[~train]), key=len), file)
     if not (WORK / "minilm.npz").is_file():
-        embed(Encoder(encoder_folder()), texts, WORK / "minilm.npz")
+        drawn = np.random.default_rng(0).permutation(len(rows))[:MINILM_LABELS]
+        embed(Encoder(encoder_folder()), sorted({*held_out, *read_of_rows[drawn]}, key=len), WORK / "minilm.npz")
 
 
 if __name__ == "__main__":

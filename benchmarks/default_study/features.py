@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -68,8 +69,8 @@ class Features:
 
     @cached_property
     def minilm(self) -> Array:
-        """The vectors of MiniLM as it is, shape (n, 384)."""
-        return StoredFeatures(WORK / "minilm.npz").embed(self.texts).astype(np.float64)
+        """The vectors of MiniLM as it is, NaN for what was not embedded, shape (n, 384)."""
+        return np.array(_looked_up(WORK / "minilm.npz", "vectors", self.texts))
 
     @cached_property
     def distilled(self) -> list[Array]:
@@ -82,13 +83,7 @@ class Features:
     @cached_property
     def tuned(self) -> list[Array]:
         """The logits of the fine-tuned models, NaN where a model was not asked, shape (n, 2) each."""
-        found = []
-        for fold in range(TUNED_FOLDS):
-            with np.load(WORK / f"tuned-{fold}.npz") as stored:
-                logits = dict(zip(stored["keys"].tolist(), stored["logits"].astype(np.float64), strict=True))
-            nothing = np.full(2, np.nan)
-            found.append(np.array([logits.get(key_of(text), nothing) for text in self.texts]))
-        return found
+        return [_looked_up(WORK / f"tuned-{fold}.npz", "logits", self.texts) for fold in range(TUNED_FOLDS)]
 
     def dense(self, kind: str, fold: int | None) -> Array:
         """Return the columns of a dense kind."""
@@ -97,6 +92,14 @@ class Features:
                 raise ValueError("what is distilled is there for each fold alone")
             return self.distilled[fold]
         return np.asarray(getattr(self, kind))
+
+
+def _looked_up(path: Path, name: str, texts: Sequence[str]) -> Array:
+    """Return what a file has on texts, NaN where it has nothing, shape (n, d)."""
+    with np.load(path) as stored:
+        known = dict(zip(stored["keys"].tolist(), stored[name].astype(np.float64), strict=True))
+    nothing = np.full(len(next(iter(known.values()))), np.nan)
+    return np.array([known.get(key_of(text), nothing) for text in texts])
 
 
 @dataclass(frozen=True)

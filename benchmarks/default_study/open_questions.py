@@ -210,15 +210,6 @@ class Study:
         for router, name in (("mf", "matrix factorization"), ("sw_ranking", "similarity-weighted")):
             title = f"preferences of AlpacaEval among many models, {name} (cannot be shipped)"
             found[title] = lambda rows, router=router: self.ranked(router)(rows)  # type: ignore[misc]
-        if (WORK / "minilm.npz").is_file():
-            found |= {
-                "MiniLM and five statistics": self.outcomes(Reads(("statistics", "minilm"), FREE)),
-                "MiniLM and five statistics, mean of the strong": self.outcomes(
-                    Reads(("statistics", "minilm"), FREE), "middle"
-                ),
-                "kNN on MiniLM": self.neighbours("knn", "minilm"),
-                "preferences of PandaLM and Vicuna, MiniLM": self.preferred(Reads(("minilm",)), *licensed),
-            }
         if (WORK / "distilled-0.npz").is_file():
             reads = Reads(("statistics", "distilled"), FREE)
             found["distilled from MiniLM fine-tuned on MMLU, and five statistics"] = self.outcomes(reads)

@@ -7,7 +7,7 @@ from benchmarks.replication.writing import Stored, interval, number, table
 
 TARGETS = {"MT-Bench": 0.80, "GSM8K": 0.622}
 AIM = 0.66
-WITH_TORCH = ("MiniLM", "MiniLM and statistics", "kNN on MiniLM", "MiniLM fine-tuned", "distilled from the fine-tuned")
+WITH_TORCH = ("MiniLM fine-tuned", "distilled from the fine-tuned")
 SHOWN_LABELS = ("0", "250", "750", "1500", "3000", "7000")
 
 
@@ -71,16 +71,22 @@ def calibrated(stored: Stored) -> list[str]:
     return [*prose("calibration"), *table(("win rate", "log loss", "calibration error", "APGR"), rows)]
 
 
+def curves_of(stored: Stored) -> dict[str, Any]:
+    """Return the learning curves, those on MiniLM too if they were computed."""
+    return {**stored.result("choices-curve"), **(stored.result("choices-curve_minilm") or {})}
+
+
 def learning(stored: Stored) -> list[str]:
     """Write the learning curves."""
-    found = stored.result("choices-curve")
+    found = curves_of(stored)
     rows = []
     for name, of in found.items():
         cells = []
         for count in SHOWN_LABELS:
-            draws = of[count]
-            mean = sum(draw[0] for draw in draws) / len(draws)
-            cells.append(interval(draws[0]) + (f" (mean of {len(draws)}: {mean:.3f})" if len(draws) > 1 else ""))
+            draws = of.get(count, [])
+            mean = sum(draw[0] for draw in draws) / max(len(draws), 1)
+            several = f" (mean of {len(draws)}: {mean:.3f})" if len(draws) > 1 else ""
+            cells.append(interval(draws[0]) + several if draws else "-")
         rows.append([name, *cells])
     head = ("heads that read", *(f"{int(count):,}" for count in SHOWN_LABELS))
     return [*prose("learning"), *table(head, rows)]

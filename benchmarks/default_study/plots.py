@@ -8,6 +8,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
+from benchmarks.default_study.page_study import curves_of
 from benchmarks.replication.plots import with_ends
 from benchmarks.replication.writing import Stored
 from routellm_core.evaluation.plots import COLOURS, GREY, LINES, MARKERS, STYLE
@@ -48,14 +49,15 @@ def learning(stored: Stored) -> Figure:
     """APGR against labels."""
     figure = Figure(figsize=(7, 3.6))
     axes, bounds = figure.subplots(), stored.result("choices-table")["routers"]
-    for i, (name, rows) in enumerate(stored.result("choices-curve").items()):
+    ticks = list(next(iter(curves_of(stored).values())))
+    for i, (name, rows) in enumerate(curves_of(stored).items()):
         counts = list(rows)
         first, bars = with_ends([rows[count][0] for count in counts])
         means = [float(np.mean([draw[0] for draw in rows[count]])) for count in counts]
-        place = np.arange(len(counts)) + 0.1 * (i - 1)
+        place = np.array([ticks.index(count) for count in counts]) + 0.1 * (i - 1)
         axes.errorbar(place, first, bars, fmt="none", color=COLOURS[i], alpha=0.4, capsize=2, linewidth=1)
         axes.plot(place, means, label=name, color=COLOURS[i], marker=MARKERS[i], linewidth=1.2, markersize=4)
-    axes.set_xticks(range(len(counts)), [f"{int(count):,}" for count in counts])
+    axes.set_xticks(range(len(ticks)), [f"{int(count):,}" for count in ticks])
     for name, dashes in (("topic known", "--"), ("length", ":")):
         axes.axhline(bounds[name]["apgr"][0], color=GREY, linewidth=1, linestyle=dashes, label=name)
     axes.set_xlabel("labels of MMLU (none: MMLU-Pro alone)")
