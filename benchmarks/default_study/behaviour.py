@@ -7,13 +7,15 @@ fraction of 0.5, and then that of the same prompts without padding. Intervals ar
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.default_study.asking import asking
 from benchmarks.default_study.behaviour_prompts import PADDING, TEXTS, TRANSLATIONS, kinds
 from benchmarks.default_study.data import benchmarks, study_run
+from benchmarks.default_study.measure import measured
 from benchmarks.replication.common import Run
 from routellm_core.evaluation.bootstrap import bootstrap_interval
 from routellm_core.evaluation.interval import Interval
@@ -35,14 +37,20 @@ def half(rates: NDArray[np.float64]) -> float:
     return float(np.median(rates))
 
 
-def padded(run: Run, router: DefaultRouter) -> dict[str, Any]:
-    """Measure how often each kind of padding flips a decision, on own prompts and on those of benchmarks."""
+def prompts_of(run: Run) -> dict[str, Sequence[str]]:
+    """Return the prompts that are padded: own ones, those of benchmarks, and all together."""
     own = {name: texts for name, texts in kinds().items() if name not in ("long documents", "retrieved context")}
     sets: dict[str, Sequence[str]] = {"own prompts": [text for texts in own.values() for text in texts]}
     for name, table in benchmarks(run).items():
         drawn = np.random.default_rng(0).permutation(len(table))[:QUESTIONS]
         sets[name] = [table["prompt"][i] for i in drawn]
     sets["all together"] = [text for texts in sets.values() for text in texts]
+    return sets
+
+
+def padded(run: Run, router: DefaultRouter) -> dict[str, Any]:
+    """Measure how often each kind of padding flips a decision."""
+    sets = prompts_of(run)
     stored = router.thresholds
     if stored is None:
         raise SystemExit("the router has no thresholds")
@@ -57,9 +65,37 @@ def padded(run: Run, router: DefaultRouter) -> dict[str, Any]:
     return found
 
 
-def _flips(
-    router: DefaultRouter, texts: Sequence[str], plain: NDArray[np.float64], threshold: float
-) -> dict[str, Flags]:
+def remedied(run: Run, router: DefaultRouter) -> dict[str, Any]:
+    """Measure the same where only the paragraphs that ask are read, and what that does to APGR."""
+
+    class Asking:
+        """The router, on the paragraphs that ask."""
+
+        def strong_win_rates(self, prompts: Sequence[str]) -> NDArray[np.float64]:
+            """Return the strong win rates of n prompts."""
+            return router.strong_win_rates([asking(prompt) for prompt in prompts])
+
+    remedy, flips = Asking(), {}
+    for name, texts in prompts_of(run).items():
+        plain = remedy.strong_win_rates(texts)
+        flips[name] = {pad: share(of) for pad, of in _flips(remedy, texts, plain, half(plain)).items()}
+    apgr = {}
+    for name, table in benchmarks(run).items():
+        texts = table["prompt"].tolist()
+        rates = {"asking": remedy.strong_win_rates(texts), "default": router.strong_win_rates(texts)}
+        found = measured(rates, table, against="default")
+        apgr[name] = [found["routers"]["asking"]["apgr"], found["differences"]["asking"]]
+    return {"flips": flips, "apgr": apgr}
+
+
+class Scores(Protocol):
+    """What gives win rates."""
+
+    def strong_win_rates(self, prompts: Sequence[str]) -> NDArray[np.float64]:
+        """Return the strong win rates of n prompts."""
+
+
+def _flips(router: Scores, texts: Sequence[str], plain: NDArray[np.float64], threshold: float) -> dict[str, Flags]:
     found = {}
     for name, pad in PADDING.items():
         rates = router.strong_win_rates([pad(text, i) for i, text in enumerate(texts)])
@@ -119,6 +155,7 @@ def main() -> None:
     router = DefaultRouter.by_name()
     parts: dict[str, Callable[[], Any]] = {
         "padding": lambda: padded(run, router),
+        "remedy": lambda: remedied(run, router),
         "translations": lambda: translated(router),
         "kinds": lambda: by_kind(router),
     }

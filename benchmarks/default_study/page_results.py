@@ -126,6 +126,7 @@ def behaviour(stored: Stored) -> list[str]:
         *table(head, rows),
         f"Above 15%: {'; '.join(over) or 'none'}.",
         "",
+        *_remedy(stored, sets),
         *prose("languages"),
     ]
     rows = [
@@ -172,6 +173,14 @@ def behaviour(stored: Stored) -> list[str]:
         "reported",
     )
     return [*lines, *prose("kinds"), *table(head, rows)]
+
+
+def _remedy(stored: Stored, sets: list[str]) -> list[str]:
+    found = stored.result("behaviour-remedy")
+    rows = [[pad, *(_percents(found["flips"][name][pad]) for name in sets)] for pad in found["flips"][sets[0]]]
+    apgr = [f"{name} {interval(one)} ({interval(less, sign=True)})" for name, (one, less) in found["apgr"].items()]
+    figures = f"APGR with it, in brackets less the router as it is: {'; '.join(apgr)}."
+    return [*prose("remedy"), *table(("padding", *sets), rows), figures, ""]
 
 
 def _percents(values: list[float]) -> str:

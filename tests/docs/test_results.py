@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.default_study.asking import asking
 from benchmarks.default_study.behaviour_prompts import PADDING, TEXTS, TRANSLATIONS, kinds
 from benchmarks.default_study.beside import area_over_random, holm
 from benchmarks.default_study.data import folds
@@ -58,3 +59,15 @@ def test_there_are_twenty_prompts_of_each_kind_and_all_are_translated():
     assert {name: len(set(texts)) for name, texts in kinds().items()} == dict.fromkeys(kinds(), 20)
     assert {len(texts) for texts in TRANSLATIONS.values()} == {len(TEXTS["questions"])}
     assert all("Why?" in pad("Why?", i) for pad in PADDING.values() for i in range(20))
+
+
+def test_only_paragraphs_that_ask_are_kept():
+    assert asking("We met in May. It rained.\n\nWhy is rain wet?") == "Why is rain wet?"
+    assert asking("Use the following passages.\n\n[1] It rained.\n\nQuestion: Why is rain wet?") == "Why is rain wet?"
+    for whole in (
+        "One paragraph alone.",
+        "Two.\n\nOf prose.",
+        "Why?\n\n| a | b |\n| 1 | 2 |",
+        "Which?\nA. x\nB. y\n\nSo it is.",
+    ):
+        assert asking(whole) == whole
