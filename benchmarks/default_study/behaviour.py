@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from benchmarks.default_study.asking import asking
 from benchmarks.default_study.behaviour_prompts import PADDING, TEXTS, TRANSLATIONS, kinds
 from benchmarks.default_study.data import benchmarks, study_run
+from benchmarks.default_study.function_words import english
 from benchmarks.default_study.measure import measured
 from benchmarks.replication.common import Run
 from routellm_core.evaluation.bootstrap import bootstrap_interval
@@ -131,6 +132,13 @@ def translated(router: DefaultRouter) -> dict[str, Any]:
     return rows
 
 
+def told_by_words(run: Run) -> dict[str, Any]:
+    """Return what share of prompts is taken for another language with longer lists of words; of English ones, wrongly."""
+    sets = {**TRANSLATIONS, "English, made for this": [text for texts in kinds().values() for text in texts]}
+    sets |= {f"English, {name}": table["prompt"].tolist() for name, table in benchmarks(run).items()}
+    return {name: share(np.array([not english(text) for text in texts])) for name, texts in sets.items()}
+
+
 def by_kind(router: DefaultRouter) -> dict[str, Any]:
     """Return what share of each kind of prompt goes to strong, and what share is reported as out of domain."""
     stored = router.thresholds
@@ -157,6 +165,7 @@ def main() -> None:
         "padding": lambda: padded(run, router),
         "remedy": lambda: remedied(run, router),
         "translations": lambda: translated(router),
+        "words": lambda: told_by_words(run),
         "kinds": lambda: by_kind(router),
     }
     for name, compute in parts.items():

@@ -151,6 +151,8 @@ def behaviour(stored: Stored) -> list[str]:
         "at 0.7",
     )
     lines += table(head, rows)
+    told = "; ".join(f"{name} {_percents(of)}" for name, of in stored.result("behaviour-words").items())
+    lines += [*prose("words")[:-1], f"{told}.", ""]
     rows = [
         [
             kind,
