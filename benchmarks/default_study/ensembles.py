@@ -19,8 +19,8 @@ def ensembles(fitted: Mapping[str, Fitted], train: pd.DataFrame) -> dict[str, Fi
             "kNN on the embedding",
             "subject guessed from the embedding",
         ),
-        "mean of shipped and MiniLM heads": (SHIPPED, "MiniLM and statistics"),
-        "mean of shipped, MiniLM heads and MiniLM fine-tuned": (SHIPPED, "MiniLM and statistics", "MiniLM fine-tuned"),
+        "mean of shipped and embedding heads": (SHIPPED, "embedding and statistics"),
+        "mean of shipped and MiniLM fine-tuned": (SHIPPED, "MiniLM fine-tuned"),
         "mean of shipped and distilled heads": (SHIPPED, "distilled and statistics"),
         "mean of all heads on features at hand": (
             SHIPPED,

@@ -12,7 +12,7 @@ from scipy.sparse import csr_array  # type: ignore[import-untyped,unused-ignore]
 
 from benchmarks.default_study.data import TUNED_FOLDS, WORK, Array
 from benchmarks.default_study.measure import Rows
-from benchmarks.replication.common import StoredFeatures, key_of
+from benchmarks.replication.common import key_of
 from routellm_core.embedders.bundled import BundledEmbedder
 from routellm_core.routers.base import sigmoid
 from routellm_core.routers.default import scaled_statistics
@@ -74,11 +74,8 @@ class Features:
 
     @cached_property
     def distilled(self) -> list[Array]:
-        """The static embeddings distilled from the models that were fine-tuned without each fold."""
-        return [
-            StoredFeatures(WORK / f"distilled-{fold}.npz").embed(self.texts).astype(np.float64)
-            for fold in range(TUNED_FOLDS)
-        ]
+        """The static embeddings distilled from the models that were fine-tuned without a fold, NaN as above."""
+        return [_looked_up(WORK / f"distilled-{fold}.npz", "vectors", self.texts) for fold in range(TUNED_FOLDS)]
 
     @cached_property
     def tuned(self) -> list[Array]:
