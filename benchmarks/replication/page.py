@@ -8,7 +8,7 @@ are. `--compare` and `--record` are in `comparison.py`.
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.replication.comparison import RECORD, compare, compared_lines
@@ -17,7 +17,7 @@ from benchmarks.replication.page_language import LANGUAGE_ROUTERS, SETS
 from benchmarks.replication.page_minds import multiple_minds
 from benchmarks.replication.page_routellm import routellm
 from benchmarks.replication.page_targets import targets
-from benchmarks.replication.writing import RESULTS, Claim, Stored, interval, table
+from benchmarks.replication.writing import HOLDS, NOT, OPEN, RESULTS, Claim, Stored, above, interval, table
 
 FIGURES = {  # paper -> figure -> the part it needs, and what it shows
     "RouteLLM": {
@@ -121,27 +121,53 @@ def filled(head: str, stored: Stored, seconds: float) -> str:
         ),
         "gold": f"{data['gold']['battles']:,} questions",
     }
-    for name, text in numbers.items():
-        head = head.replace(f"{{{name}}}", text)
-    return head
+    return put(head, numbers)
 
 
 def traced(tail: str, stored: Stored) -> str:
-    """Put the results that explain a difference into the text at the end."""
-    ranked, tables = stored.result("targets-rankings"), stored.result("routellm-tables")
-    numbers = {
-        "gold_alone": interval(ranked["apgr"]["mf, gold alone"]),
-        "gold_mixed": interval(tables["MMLU"]["routers"]["mf, arena + gold"]["apgr"]),
-        "gold_questions": f"{ranked['training']:,}",
+    """Put the numbers of the data, and the results that explain a difference, into the text at the end."""
+    data, labels = stored.result("routellm-data"), stored.result("routellm-labels")
+    mmlu = labels["MMLU"]
+    most = max(int(name.split()[-2]) for name in mmlu["apgr"] if name.startswith("mf "))
+    gap = mmlu["labels alone less with arena"][f"mf, labels alone {most} 0"]
+    verdicts = {
+        HOLDS: "There is signal, and arena's battles drown it.",
+        NOT: "They do not even help alone, so arena's battles are not the reason.",
+        OPEN: "Whether arena's battles drown a signal, or there is none for mf to learn, cannot be told.",
     }
-    for name, text in numbers.items():
-        tail = tail.replace(f"{{{name}}}", text)
-    return tail
+    gsm8k = max(int(name.split()[-2]) for name in labels["GSM8K"]["apgr"] if name.startswith("mf "))
+    pools = [found for i in (0, 2) if (found := stored.result(f"benchmark_datasets-tasks-{i}"))]
+    return put(
+        tail,
+        {
+            "gold_count": f"{most:,}",
+            "gold_alone": interval(mmlu["apgr"][f"mf, labels alone {most} 0"]),
+            "gold_mixed": interval(mmlu["apgr"][f"mf {most} 0"]),
+            "gold_gap": interval(gap, sign=True),
+            "gold_verdict": verdicts[above(gap)],
+            "arena_prompts": str(data["arena"]["prompts"]),
+            "judge_battles": str(data["judge"]["battles"]),
+            "gsm8k": str(data["benchmarks"]["GSM8K"]),
+            "gsm8k_labels": str(gsm8k),
+            "tasks": " and ".join(str(len(pool["tasks"])) for pool in pools),
+        },
+    )
+
+
+def put(text: str, numbers: Mapping[str, str]) -> str:
+    """Put numbers into a text, in the place of their names in braces."""
+    for name, written in numbers.items():
+        text = text.replace(f"{{{name}}}", written)
+    return text
 
 
 def left_out(stored: Stored) -> list[str]:
     """Write which parts have no result."""
-    missing = [f"- {what} (`{name}`)" for name, what in PARTS.items() if name not in stored]
+    missing = [
+        f"- {what} (`{name}`)"
+        for name, what in PARTS.items()
+        if name not in stored and not name.startswith("language_tables")  # what they are made from is named
+    ]
     lines = ["## What was left out", ""]
     if not missing:
         return [*lines, "Nothing: every part has its result."]

@@ -8,7 +8,7 @@ other two routers are in `language_models.py`. What stands in for the paper's da
 library's embedding.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -29,6 +29,7 @@ from benchmarks.replication.routellm_data import (
 from benchmarks.robustness_routers import PairOfOutcomes
 from routellm_core.evaluation.baselines import length_win_rates, oracle_win_rates, random_apgr
 from routellm_core.evaluation.bootstrap import bootstrap_pair
+from routellm_core.evaluation.interval import Interval
 from routellm_core.evaluation.similarity import nearest_cosines
 from routellm_core.evaluation.transfer import transfer
 from routellm_core.preferences.battles import PreferenceDataset
@@ -135,6 +136,7 @@ class Experiment:
                         router = train(name, PreferenceDataset.concat([self.sets["arena"], *added]))
                         rates[f"{name} {count} {draw}"] = router.strong_win_rates(test.prompts)
                     if count:
+                        rates[f"mf, labels alone {count} {draw}"] = train("mf", added[0]).strong_win_rates(test.prompts)
                         k = tuple(k for k in (16, 32) if 2 * k < count) or (16,)
                         neighbours = train_knn(given, bundled(), KNNConfig(k=k, confidence=False, keep_prompts=False))[
                             0
@@ -149,16 +151,14 @@ class Experiment:
                 "n": len(test),
                 "apgr": {name: figures["apgr"] for name, figures in part.figures.items()},
                 "gain over none": {
-                    name: mean_of(
-                        [
-                            part.differences[pair]["apgr"]
-                            for pair in part.differences
-                            if pair == (f"{name.split()[0]} 0 0", name)
-                        ],
-                        sign=-1,
-                    )
+                    name: turned(part.differences[f"{name.split()[0]} 0 0", name]["apgr"])
                     for name in rates
                     if name.split()[0] in ROUTERS and name.split()[1] != "0"
+                },
+                "labels alone less with arena": {
+                    name: turned(part.differences[name.replace(", labels alone", ""), name]["apgr"])
+                    for name in rates
+                    if name.startswith("mf, labels alone")
                 },
             }
         return found
@@ -200,10 +200,9 @@ class Experiment:
         return overhead(routers, self.benchmarks["GSM8K"].prompts)
 
 
-def mean_of(intervals: Sequence[Any], sign: int = 1) -> Any:
-    """Return the one interval there is, with its sign turned where asked."""
-    (one,) = intervals
-    return [one.value, one.low, one.high] if sign > 0 else [-one.value, -one.high, -one.low]
+def turned(one: Interval) -> list[float]:
+    """Return an interval with its sign turned."""
+    return [-one.value, -one.high, -one.low]
 
 
 def main() -> None:
