@@ -64,7 +64,7 @@ def targets(stored: Stored) -> tuple[list[str], list[Claim]]:
     lines += [
         f"The routers are so close that {found['n']:,} questions do not settle their order: another sample alone changes it.",
         "Noise in labels says something only where it moves the ranking further than that. Routers whose training labels are",
-        f"turned round are those that learn from {found['training']:,} questions of MMLU alone; of so few draws the range is given.",
+        f"turned round are those that learn from {found['training']:,} questions of MMLU alone; of few draws the range is given.",
         "",
     ]
     written = ", ".join(f"{float(share):.0%} {interval(tau, 2)}" for share, tau in noisy.items())
