@@ -76,6 +76,10 @@ def compared_lines(stored: Stored, parts: Sequence[str]) -> list[str]:
         )
         lines.append(f"Different: {named(different)}." if different else "None came out different.")
     lines.append(f"Not computed twice: {named(never)}." if never else "")
+    lines.append(
+        "The vectors of the encoder were not made a second time." if "multiple_minds-encoder" in current else ""
+    )
+    lines.append("On another processor last digits can differ, and with them what the random policy draws.")
     lines.append(f"Times are left out of the comparison ({named(TIMES)}, and those of bert and causal_llm).")
     return [*(line for line in lines if line), ""]
 

@@ -171,7 +171,12 @@ def left_out(stored: Stored) -> list[str]:
     lines = ["## What was left out", ""]
     if not missing:
         return [*lines, "Nothing: every part has its result."]
-    return [*lines, "These parts have scripts and were not run to the end for this page:", "", *missing]
+    return [
+        *lines,
+        "These parts have scripts and were not run to the end for this page, for want of time:",
+        "",
+        *missing,
+    ]
 
 
 def claims_table(claims: dict[str, Sequence[Claim]]) -> list[str]:

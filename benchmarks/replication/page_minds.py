@@ -24,7 +24,7 @@ def multiple_minds(stored: Stored) -> tuple[list[str], list[Claim]]:
     claims: list[Claim] = []
     found = stored.result("multiple_minds-policies")
     if found:
-        found["routers"] |= stored.result("multiple_minds-encoder") or {}
+        found = {**found, "routers": found["routers"] | (stored.result("multiple_minds-encoder") or {})}
         lines += [
             f"Nine open models, {found['n'][0]:,} training prompts, {found['n'][1]:,} held out. The mean size",
             "of the model called, in billions of parameters, stands for latency, which the data do not have: over all calls,",
