@@ -59,6 +59,11 @@ def multiple_minds(stored: Stored) -> tuple[list[str], list[Claim]]:
             for label, entry in router["policies"].items()
         ]
         lines += table(head, [*fixed, *rows])
+        lines += [
+            "The paper's upper bound of a classifier: a query counts as right if any model that is scored above one half is right.",
+            "Where none is, it counts as wrong, so argmax, which always picks one, can be above this bound.",
+            "",
+        ]
         lines += table(
             ["router", "classifier bound"],
             [[name, interval(router["classifier bound"])] for name, router in found["routers"].items()],
