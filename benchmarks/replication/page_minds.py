@@ -60,7 +60,7 @@ def multiple_minds(stored: Stored) -> tuple[list[str], list[Claim]]:
         ]
         lines += table(head, [*fixed, *rows])
         lines += [
-            "The paper's upper bound of a classifier: a query counts as right if any model that is scored above one half is right.",
+            "The paper's upper bound of a classifier: a query counts as right if any model that is scored above one half is.",
             "Where none is, it counts as wrong, so argmax, which always picks one, can be above this bound.",
             "",
         ]
