@@ -185,7 +185,7 @@ def overhead_part(stored: Stored) -> tuple[list[str], Claim]:
                 spent[router] = trained["time"]["decisions"]
     rows = []
     for name, row in spent.items():
-        for label, ms in (("alone", row["alone"]), ("batches of 64", [row["batch"], None, None])):
+        for label, ms in (("alone", row["alone"]), ("batches of up to 64", [row["batch"], None, None])):
             usd = [None if one is None else one / 1000 * USD_PER_HOUR / 3600 * 1e6 for one in ms]
             cells = [
                 interval(ms, 2),

@@ -166,7 +166,7 @@ def latency_lines(stored: Stored) -> list[str]:
         "encoder over a part of them. A router on the encoder's vectors takes the encoder's time and its own.",
         "Varies between runs.",
         "",
-        *table(["router", "queries", "one by one", "95% are below", "in batches of 64"], rows),
+        *table(["router", "queries", "one by one", "95% are below", "in batches of up to 64"], rows),
     ]
 
 
