@@ -9,7 +9,15 @@ import subprocess
 import sys
 from importlib.util import find_spec
 
-EXPERIMENTS = ("benchmark_datasets", "features", "multiple_minds", "routellm", "targets", "language_models")
+EXPERIMENTS = (
+    "benchmark_datasets",
+    "features",
+    "multiple_minds",
+    "routellm",
+    "targets",
+    "language_models",
+    "language_tables",
+)
 WITH_TORCH = ("features", "language_models")
 
 

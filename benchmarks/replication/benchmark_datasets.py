@@ -110,6 +110,9 @@ def measure(pool: Pool, largest: Pool) -> dict[str, Any]:
         "models": len(table.models),
         "ways": ways,
         "differences": {name: found[name] for name in paired},
+        "over tasks": {
+            name: spread([float(values[groups == task].mean()) for task in chosen]) for name, values in paired.items()
+        },
         "right votes, task known": spread(list(inside.values())),
         "right votes, task new": spread(list(outside.values())),
         "error of p": spread(list(errors.values())),
@@ -146,17 +149,19 @@ def by_task(name: str, chosen: Sequence[NewTask], pool: Pool) -> dict[str, Any]:
         truth = [one.held.scores.mean(axis=0) for one in chosen]
         picks = [one.columns[name] for one in chosen]
         pairs = list(zip(truth, picks, strict=True))
-        found["ratio"] = float(np.mean([t[pick] / t.max() for t, pick in pairs]))
-        found["rank"] = float(np.mean([1 + (t > t[pick]).sum() for t, pick in pairs]))
+        found["ratio"] = spread([t[pick] / t.max() for t, pick in pairs])
+        found["rank"] = spread([1 + (t > t[pick]).sum() for t, pick in pairs])
         found["same as best on average"] = float(
             np.mean([one.columns[name] == one.columns["best on average"] for one in chosen])
         )
         if pool.sizes:
-            found["billions"] = float(np.mean([pool.sizes[pool.table.models[pick]] for pick in picks]))
+            sizes = np.array([pool.sizes[pool.table.models[pick]] for pick in picks])
+            usual = np.array([pool.sizes[pool.table.models[one.columns["best on average"]]] for one in chosen])
+            found |= {"billions": float(sizes.mean()), "billions less the best on average": spread(sizes - usual)}
         if name in chosen[0].scores:
             for key, ranks in (("pearson", False), ("spearman", True)):
                 values = [correlation(one.scores[name], t, ranks=ranks) for one, t in zip(chosen, truth, strict=True)]
-                found[key] = float(np.nanmean(values))
+                found[key] = spread([value for value in values if not np.isnan(value)])
     elif name == "per instance" and pool.sizes:
         sizes = np.array([pool.sizes[model] for model in pool.table.models])
         found["billions"] = float(np.mean([sizes[one.per_instance].mean() for one in chosen]))
@@ -175,9 +180,9 @@ def known_tasks(table: OutcomeTable) -> dict[str, float]:
     }
 
 
-def spread(values: Sequence[float]) -> Any:
-    """Return the mean over tasks with its interval over tasks."""
-    return mean_interval(np.array(values))
+def spread(values: Sequence[float] | Array) -> Any:
+    """Return the mean over tasks with its interval over tasks; None of no task."""
+    return mean_interval(np.array(values, dtype=float)) if len(values) else None
 
 
 def averages(pool: Pool, found: Mapping[str, Any]) -> dict[str, Any]:
@@ -195,8 +200,8 @@ def averages(pool: Pool, found: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "pool": pool.name,
         "best with the task": pool.table.models[best],
-        "with the task": float(means[:, best].mean()),
-        "without the task": float(without.mean()),
+        "with the task": mean_interval(means[:, best]),
+        "without the task": mean_interval(without),
         "S3 less the best with the task": mean_interval(gains),
     }
 

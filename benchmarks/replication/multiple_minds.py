@@ -2,15 +2,15 @@
 
     python -m benchmarks.replication.multiple_minds [--results FOLDER] [--fresh] [--quick]
 
-Parts: `policies` (classifiers and clusters by policy, beside bounds and baselines, with the cost of a call in place of
-latency), `size` (share of the oracle against training prompts), `candidates` (what each model adds to the oracle), `leak` (what
-happens if one candidate was trained on the prompts that the labels come from), `within` (one benchmark at a time), `encoder`
-(as `policies`, on an encoder's vectors). Routers are trained on the rows of split "train" and measured on "dev". Features of
-the encoder are used where `features.py` has made them.
+Parts: `policies` (classifiers and clusters by policy, beside bounds and baselines, with the size of the model called in place of
+its latency), `latency` (of the routers' own decisions, over all held-out queries), `size` (share of the oracle against training
+prompts), `candidates` (what each model adds to the oracle), `leak` (what happens if one candidate was trained on the prompts that
+the labels come from), `within` (one benchmark at a time), `encoder` (as `policies`, on an encoder's vectors). Routers are trained
+on the rows of split "train" and measured on "dev". Features of the encoder are used where `features.py` has made them.
 """
 
-from collections.abc import Mapping
-from itertools import combinations
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,10 @@ from numpy.typing import NDArray
 from benchmarks.pool_routers import Pool, choose, mean_interval, policies_for, pools
 from benchmarks.replication.common import Array, Run, StoredFeatures, bundled, grouped_intervals, run_for
 from benchmarks.replication.features import FILE
+from benchmarks.replication.multiple_minds_candidates import LINEAR, candidates, leak
+from benchmarks.replication.routellm_costs import decisions
+from routellm_core.embedders.bundled import BundledEmbedder
+from routellm_core.embedders.cache import CachedEmbedder
 from routellm_core.evaluation.pool_bounds import (
     best_single_column,
     fastest_right_seconds,
@@ -31,13 +35,11 @@ from routellm_core.policies import PolicyContext
 from routellm_core.preferences.outcomes import OutcomeTable
 from routellm_core.routers.base import Router
 from routellm_core.training.outcome_cluster import ClusterConfig, train_cluster
-from routellm_core.training.outcome_linear import LinearConfig, train_multilabel, train_separate
+from routellm_core.training.outcome_linear import train_multilabel, train_separate
 
-LINEAR = LinearConfig(confidence=False)
 CLUSTERS = ClusterConfig(clusters=(16, 50), confidence=False, restarts=2)
+RANDOM = "random_topk 0.6"
 SIZES = (100, 200, 400, 800, 1600)
-LEAKS = (0.0, 0.25, 0.5, 0.75, 0.94)
-"""The last one is what MetaMath reached on the part of GSM8K that it was trained on, in the authors' notebook."""
 
 
 class Parts:
@@ -103,17 +105,31 @@ def measured(parts: Parts, trained: Mapping[str, Router]) -> dict[str, Any]:
     found = {}
     for name, router in trained.items():
         scores = router.score(dev.prompts)
-        reachable = reachable_scores(scores, dev.scores)
+        ways = policies_for(router, parts.train, context, models[parts.single])
+        chosen = {
+            label: choose(policy, scores, threshold, parts.by_price) for label, (policy, threshold) in ways.items()
+        }
+        at = np.arange(len(dev))
         found[name] = {
-            "classifier bound": mean_interval(reachable),
-            "policies": {
-                label: entry(parts, choose(policy, scores, threshold, parts.by_price))
-                for label, (policy, threshold) in policies_for(
-                    router, parts.train, context, models[parts.single]
-                ).items()
-            },
+            "classifier bound": mean_interval(reachable_scores(scores, dev.scores)),
+            "random less argmax": mean_interval(dev.scores[at, chosen[RANDOM]] - dev.scores[at, chosen["argmax"]]),
+            "policies": {label: entry(parts, picks) for label, picks in chosen.items()},
         }
     return found
+
+
+def latency(parts: Parts) -> dict[str, Any]:
+    """Measure how long the routers themselves take, over all held-out queries; differs from run to run."""
+    fresh, found = BundledEmbedder(), {}
+    for name, router in routers(parts.train).items():
+        found[name] = decisions(partial(decide, router, fresh), parts.dev.prompts)
+    return found
+
+
+def decide(router: Any, fresh: BundledEmbedder, prompts: Sequence[str]) -> Any:
+    """Score prompts without remembering what was embedded before."""
+    embedder = fresh if isinstance(router.embedder, CachedEmbedder) else router.embedder
+    return router.score_from_embeddings(embedder.embed(prompts))
 
 
 def policies(parts: Parts) -> dict[str, Any]:
@@ -168,60 +184,6 @@ def training_size(parts: Parts) -> dict[str, Any]:
     return {"routers": found, "best single": oracle_share(parts.dev.scores, best)}
 
 
-def candidates(parts: Parts) -> dict[str, Any]:
-    """Return what the oracle loses without each model, and its mean gain from it over all orders (Shapley)."""
-    scores, m = parts.dev.scores, len(parts.models)
-    value: dict[tuple[int, ...], float] = {(): 0.0}
-    for size in range(1, m + 1):
-        for chosen in combinations(range(m), size):
-            value[chosen] = float(scores[:, chosen].max(axis=1).mean())
-    factorial = np.cumprod([1, *range(1, m + 1)]).astype(float)
-    shares = np.zeros(m)
-    for chosen, reached in value.items():
-        weight = factorial[len(chosen)] * factorial[m - len(chosen) - 1] / factorial[m] if len(chosen) < m else 0.0
-        for column in set(range(m)) - set(chosen):
-            shares[column] += weight * (value[tuple(sorted((*chosen, column)))] - reached)
-    full = scores.max(axis=1)
-    return {
-        model: {
-            "alone": mean_interval(scores[:, c]),
-            "lost without": mean_interval(full - np.delete(scores, c, axis=1).max(axis=1)),
-            "mean over orders": float(shares[c]),
-        }
-        for c, model in enumerate(parts.models)
-    }
-
-
-def leak(parts: Parts) -> dict[str, Any]:
-    """Let one candidate know a share of the training prompts by heart: its training labels rise, its answers do not.
-
-    The candidate is the third best one, as MetaMath is a good one and not the best. Simulated: the models of this pool are not
-    known to have been trained on these prompts.
-    """
-    order = np.argsort(-parts.train.scores.mean(axis=0))
-    column = int(order[2])
-    draws = np.random.default_rng(0).random(len(parts.train))
-    rows = {}
-    clean = None
-    for share in LEAKS:
-        scores = parts.train.scores.copy()
-        scores[draws < share, column] = 1.0
-        changed = OutcomeTable(
-            prompts=parts.train.prompts, models=parts.models, scores=scores, groups=parts.train.groups
-        )
-        picks = train_multilabel(changed, bundled(), LINEAR)[0].score(parts.dev.prompts).argmax(axis=1)
-        reached = parts.dev.scores[np.arange(len(parts.dev)), picks]
-        clean = reached if clean is None else clean
-        rows[str(share)] = {
-            "training accuracy": float(scores[:, column].mean()),
-            "sent to it": float((picks == column).mean()),
-            "quality": mean_interval(reached),
-            "loss": mean_interval(reached - clean),
-            "against the best single": mean_interval(reached - parts.dev.scores[:, parts.single]),
-        }
-    return {"model": parts.models[column], "accuracy": float(parts.dev.scores[:, column].mean()), "rows": rows}
-
-
 def within(parts: Parts) -> dict[str, Any]:
     """Route within one benchmark at a time, as the paper does; and with one router for all, against the best model of each."""
     tasks, dev_tasks = np.array(parts.train.groups), np.array(parts.dev.groups)
@@ -259,10 +221,11 @@ def main() -> None:
     """Run all parts."""
     run = run_for(__doc__)
     parts = Parts(run)
-    run.part("multiple_minds-candidates", lambda: candidates(parts))
-    run.part("multiple_minds-leak", lambda: leak(parts))
+    run.part("multiple_minds-candidates", lambda: candidates(parts.dev))
+    run.part("multiple_minds-leak", lambda: leak(parts.train, parts.dev))
     run.part("multiple_minds-within", lambda: within(parts))
     run.part("multiple_minds-policies", lambda: policies(parts))
+    run.part("multiple_minds-latency", lambda: latency(parts))
     run.part("multiple_minds-size", lambda: training_size(parts))
     if FILE.is_file() and not run.quick:
         run.part("multiple_minds-encoder", lambda: measured(parts, encoder_routers(parts.train)))

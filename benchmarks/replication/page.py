@@ -1,24 +1,24 @@
 """Write docs/replication.md from the stored results, and compare two folders of results.
 
-    python -m benchmarks.replication.page [--results FOLDER] [--out docs/replication.md] [--compare FOLDER]
+    python -m benchmarks.replication.page [--results FOLDER] [--out docs/replication.md] [--compare FOLDER [--record]]
 
 Nothing is computed but verdicts, correlations of stored numbers and their intervals; so the page is the same whenever the results
-are. `--compare` says of every part that both folders have whether the results are the same to the last stored digit; exit code 1
-if one is not.
+are. `--compare` and `--record` are in `comparison.py`.
 """
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from benchmarks.replication.comparison import RECORD, compare, compared_lines
 from benchmarks.replication.page_datasets import benchmark_datasets
+from benchmarks.replication.page_language import LANGUAGE_ROUTERS, SETS
 from benchmarks.replication.page_minds import multiple_minds
 from benchmarks.replication.page_routellm import routellm
 from benchmarks.replication.page_targets import targets
-from benchmarks.replication.writing import RESULTS, Claim, Stored, table
+from benchmarks.replication.writing import HOLDS, NOT, OPEN, RESULTS, Claim, Stored, above, interval, table
 
-NOT_REPEATED = "routellm-overhead"
 FIGURES = {  # paper -> figure -> the part it needs, and what it shows
     "RouteLLM": {
         "curves": (
@@ -70,10 +70,13 @@ PARTS = {
     "benchmark_datasets-instances": "one choice a prompt on graded answers",
     "multiple_minds-policies": "classifiers and clusters by policy",
     "multiple_minds-encoder": "classifiers and clusters by policy, on the vectors of an encoder",
+    "multiple_minds-latency": "how long the routers themselves take",
+    "features-latency": "how long the encoder takes",
     "multiple_minds-within": "routing within one benchmark",
     "multiple_minds-size": "share of the oracle against training size",
     "multiple_minds-candidates": "what each candidate adds",
     "multiple_minds-leak": "labels from a candidate's training data",
+    "routellm-data": "how much data RouteLLM's part has",
     "routellm-tables": "Tables 1 to 3 of RouteLLM, mf and sw_ranking",
     "routellm-labels": "APGR against labels of the benchmark's own kind",
     "routellm-transfer": "Table 4 of RouteLLM, other pairs",
@@ -81,12 +84,19 @@ PARTS = {
     "routellm-savings": "Table 6 of RouteLLM, cost saving",
     "routellm-overhead": "Table 7 of RouteLLM, overhead, mf and sw_ranking",
     "targets-rankings": "rankings of routers under perturbed labels",
-    "language_models-bert-judge-gold": "bert on judge and golden labels",
-    "language_models-bert-arena": "bert on arena",
-    "language_models-bert-judge": "bert on judge labels",
-    "language_models-causal_llm-judge-gold": "causal_llm on judge and golden labels",
+}
+PARTS |= {
+    f"{module}-{router}-{data}": f"{router} trained on {data.replace('-', ' + ')}: {what}"
+    for router in LANGUAGE_ROUTERS
+    for data in SETS
+    for module, what in (("language_models", "training and win rates"), ("language_tables", "tables"))
 }
 """Every part that there is."""
+
+VERDICTS = """Verdicts are set by rules: a claim that something is better holds if the 95% interval of the difference is above 0,
+does not hold if it is at or below, and cannot be told otherwise. A claim of several parts holds if all do, and does not if one
+does not. There are many claims, and no interval is corrected for that: of forty differences that are not there, one or two will
+seem to be. A verdict says what these data show, with their stand-ins; what is known of the reasons is at the end."""
 
 TEXT = Path(__file__).parent / "text"
 """What a person wrote: the stand-ins, the tracing of differences, and the questions that stay open. No number of a result."""
@@ -100,13 +110,73 @@ def inputs(stored: Stored) -> list[str]:
     return table(["table", "public source", "SHA-256"], rows)
 
 
+def filled(head: str, stored: Stored, seconds: float) -> str:
+    """Put the numbers of the data into the text at the head."""
+    data = stored.result("routellm-data")
+    numbers = {
+        "minutes": f"{seconds / 60:.0f}",
+        "arena": "{battles:,} battles of {models} models on {prompts} instructions".format(**data["arena"]),
+        "judge": "{battles} preferences between GPT-4-1106 and Mixtral on {prompts} other instructions".format(
+            **data["judge"]
+        ),
+        "gold": f"{data['gold']['battles']:,} questions",
+    }
+    return put(head, numbers)
+
+
+def traced(tail: str, stored: Stored) -> str:
+    """Put the numbers of the data, and the results that explain a difference, into the text at the end."""
+    data, labels = stored.result("routellm-data"), stored.result("routellm-labels")
+    mmlu = labels["MMLU"]
+    most = max(int(name.split()[-2]) for name in mmlu["apgr"] if name.startswith("mf "))
+    gap = mmlu["labels alone less with arena"][f"mf, labels alone {most} 0"]
+    verdicts = {
+        HOLDS: "There is signal, and arena's battles drown it.",
+        NOT: "They do not even help alone, so arena's battles are not the reason.",
+        OPEN: "Whether arena's battles drown a signal, or there is none for mf to learn, cannot be told.",
+    }
+    gsm8k = max(int(name.split()[-2]) for name in labels["GSM8K"]["apgr"] if name.startswith("mf "))
+    pools = [found for i in (0, 2) if (found := stored.result(f"benchmark_datasets-tasks-{i}"))]
+    return put(
+        tail,
+        {
+            "gold_count": f"{most:,}",
+            "gold_alone": interval(mmlu["apgr"][f"mf, labels alone {most} 0"]),
+            "gold_mixed": interval(mmlu["apgr"][f"mf {most} 0"]),
+            "gold_gap": interval(gap, sign=True),
+            "gold_verdict": verdicts[above(gap)],
+            "arena_prompts": str(data["arena"]["prompts"]),
+            "judge_battles": str(data["judge"]["battles"]),
+            "gsm8k": str(data["benchmarks"]["GSM8K"]),
+            "gsm8k_labels": str(gsm8k),
+            "tasks": " and ".join(str(len(pool["tasks"])) for pool in pools),
+        },
+    )
+
+
+def put(text: str, numbers: Mapping[str, str]) -> str:
+    """Put numbers into a text, in the place of their names in braces."""
+    for name, written in numbers.items():
+        text = text.replace(f"{{{name}}}", written)
+    return text
+
+
 def left_out(stored: Stored) -> list[str]:
     """Write which parts have no result."""
-    missing = [f"- {what} (`{name}`)" for name, what in PARTS.items() if name not in stored]
+    missing = [
+        f"- {what} (`{name}`)"
+        for name, what in PARTS.items()
+        if name not in stored and not name.startswith("language_tables")  # what they are made from is named
+    ]
     lines = ["## What was left out", ""]
     if not missing:
         return [*lines, "Nothing: every part has its result."]
-    return [*lines, "These parts have scripts and were not run to the end for this page:", "", *missing]
+    return [
+        *lines,
+        "These parts have scripts and were not run to the end for this page, for want of time:",
+        "",
+        *missing,
+    ]
 
 
 def claims_table(claims: dict[str, Sequence[Claim]]) -> list[str]:
@@ -133,33 +203,19 @@ def page(stored: Stored, folder: str) -> str:
     tail = (TEXT / "tail.md").read_text(encoding="utf-8")
     return "\n".join(
         [
-            head.replace("{minutes}", f"{seconds / 60:.0f}"),
+            filled(head, stored, seconds),
             *inputs(stored),
+            *compared_lines(stored, list(PARTS)),
             "## What holds",
             "",
-            "Verdicts are set by rules: a claim that something is better holds if the 95% interval of the difference is above 0,",
-            "does not hold if it is at or below, and cannot be told otherwise.",
+            VERDICTS,
             "",
             *claims_table(claims),
             *sections,
-            tail,
+            traced(tail, stored),
             *left_out(stored),
         ]
     )
-
-
-def compare(first: Path, second: Path) -> int:
-    """Print which parts are the same in two folders; return 1 if one is not."""
-    different = 0
-    for path in sorted(first.glob("*.json")):
-        other = second / path.name
-        if not other.is_file():
-            continue
-        a, b = (json.loads(one.read_text(encoding="utf-8"))["result"] for one in (path, other))
-        same = a == b
-        different += not same and path.stem != NOT_REPEATED
-        print(f"{path.stem}: {'the same' if same else 'different'}")
-    return int(different > 0)
 
 
 def main() -> int:
@@ -168,10 +224,11 @@ def main() -> int:
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--out", type=Path, default=Path("docs/replication.md"))
     parser.add_argument("--compare", type=Path, help="another folder of results")
+    parser.add_argument("--record", action="store_true", help="note what was compared, for the page")
     parser.add_argument("--text-only", action="store_true", help="draw no figures")
     options = parser.parse_args()
     if options.compare:
-        return compare(options.results, options.compare)
+        return compare(options.results, options.compare, RECORD if options.record else None)
     stored = Stored.read(options.results)
     folder = options.out.with_suffix("")
     if not options.text_only:

@@ -60,8 +60,9 @@ def labels(figure: Figure, stored: Stored) -> None:
     """APGR against labels of the benchmark's own kind."""
     found = stored.result("routellm-labels")
     for axes, (benchmark, part) in zip(figure.subplots(1, 2), found.items(), strict=True):
-        for i, router in enumerate(("mf", "sw_ranking", "knn, labels alone")):
-            rows = [(name.rsplit(" ", 2), value) for name, value in part["apgr"].items() if name.startswith(router)]
+        for i, router in enumerate(("mf", "sw_ranking", "mf, labels alone", "knn, labels alone")):
+            split = [(name.rsplit(" ", 2), value) for name, value in part["apgr"].items()]
+            rows = [(key, value) for key, value in split if key[0] == router]
             points = [(int(key[1]), value) for key, value in rows if key[2] == "0"]
             counts = [count for count, _ in points]
             middle, bars = with_ends([value for _, value in points])
@@ -77,7 +78,7 @@ def labels(figure: Figure, stored: Stored) -> None:
                 facecolors="none",
                 edgecolors=COLOURS[i],
             )
-        counts = sorted({int(name.rsplit(" ", 2)[1]) for name in part["apgr"] if name.startswith("mf")})
+        counts = sorted({int(name.rsplit(" ", 2)[1]) for name in part["apgr"] if name.startswith("mf ")})
         axes.set_xticks(range(len(counts)), [str(count) for count in counts])
         axes.axhline(0.5, color=GREY, linewidth=1)
         axes.axhline(part["apgr"]["length"][0], color=GREY, linewidth=1, linestyle="--", label="length")

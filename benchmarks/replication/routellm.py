@@ -2,34 +2,34 @@
 
     python -m benchmarks.replication.routellm [--results FOLDER] [--fresh] [--quick]
 
-Parts: `tables` (the layout of Tables 1 to 3, with paired differences), `labels` (APGR against labels of the benchmark's own
-kind), `transfer` (Table 4), `similarity` (Table 5), `savings` (Table 6), `overhead` (Table 7). The other two routers are in
-`language_models.py`. What stands in for the paper's data is in `routellm_data.py`; both routers read the library's embedding.
+Parts: `data` (how much of it there is), `tables` (the layout of Tables 1 to 3, with paired differences), `labels` (APGR against
+labels of the benchmark's own kind), `transfer` (Table 4), `similarity` (Table 5), `savings` (Table 6), `overhead` (Table 7). The
+other two routers are in `language_models.py`. What stands in for the paper's data is in `routellm_data.py`; both routers read the
+library's embedding.
 """
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
 import numpy as np
 
 from benchmarks.replication.common import Array, Run, bundled, mean_interval, run_for
+from benchmarks.replication.routellm_costs import overhead, savings
 from benchmarks.replication.routellm_data import (
     STRONG,
     WEAK,
     Preferences,
     alpaca_outcomes,
     benchmark_tables,
+    described,
     golden,
     preference_parts,
 )
 from benchmarks.robustness_routers import PairOfOutcomes
-from routellm_core.embedders.bundled import BundledEmbedder
 from routellm_core.evaluation.baselines import length_win_rates, oracle_win_rates, random_apgr
 from routellm_core.evaluation.bootstrap import bootstrap_pair
-from routellm_core.evaluation.curve import CostQualityCurve
-from routellm_core.evaluation.metrics import average_performance_gap_recovered, cost_saving_ratio
+from routellm_core.evaluation.interval import Interval
 from routellm_core.evaluation.similarity import nearest_cosines
 from routellm_core.evaluation.transfer import transfer
 from routellm_core.preferences.battles import PreferenceDataset
@@ -39,7 +39,7 @@ from routellm_core.training.matrix_factorization import MatrixFactorizationConfi
 from routellm_core.training.outcome_knn import KNNConfig, train_knn
 from routellm_core.training.similarity_weighted import SimilarityWeightedConfig, train_similarity_weighted
 
-FIGURES = ("apgr", "cpt50", "cpt80")
+FIGURES = ("apgr", "apgr_deciles", "cpt50", "cpt80")
 LABELS = {"MMLU": (0, 50, 200, 500, 1500), "GSM8K": (0, 50, 200, 330)}
 TEST_GSM8K = 331
 TWO_DRAWS = 200
@@ -60,8 +60,6 @@ ALPACA_PAIRS = [
     ("claude-2", "claude-instant-1.2"),
     ("gpt4", "gpt-3.5-turbo-0301"),
 ]
-VM_USD_PER_HOUR = 0.39
-"""What the paper paid for the machine that ran similarity-weighted ranking (Table 7)."""
 
 
 def train(name: str, battles: PreferenceDataset) -> PairRouter:
@@ -112,10 +110,6 @@ class Experiment:
             "weak": found.weak,
             "strong": found.strong,
             "routers": found.figures,
-            "at eleven points": {
-                name: average_performance_gap_recovered(CostQualityCurve.from_win_rates(one, weak, strong), "deciles")
-                for name, one in routers.items()
-            },
             "random, one run": random_apgr(weak, strong),
             "oracle": oracle.figures["oracle"]["apgr"],
             "differences": {f"{a} - {b}": figures["apgr"] for (a, b), figures in found.differences.items()},
@@ -142,6 +136,7 @@ class Experiment:
                         router = train(name, PreferenceDataset.concat([self.sets["arena"], *added]))
                         rates[f"{name} {count} {draw}"] = router.strong_win_rates(test.prompts)
                     if count:
+                        rates[f"mf, labels alone {count} {draw}"] = train("mf", added[0]).strong_win_rates(test.prompts)
                         k = tuple(k for k in (16, 32) if 2 * k < count) or (16,)
                         neighbours = train_knn(given, bundled(), KNNConfig(k=k, confidence=False, keep_prompts=False))[
                             0
@@ -156,16 +151,14 @@ class Experiment:
                 "n": len(test),
                 "apgr": {name: figures["apgr"] for name, figures in part.figures.items()},
                 "gain over none": {
-                    name: mean_of(
-                        [
-                            part.differences[pair]["apgr"]
-                            for pair in part.differences
-                            if pair == (f"{name.split()[0]} 0 0", name)
-                        ],
-                        sign=-1,
-                    )
+                    name: turned(part.differences[f"{name.split()[0]} 0 0", name]["apgr"])
                     for name in rates
                     if name.split()[0] in ROUTERS and name.split()[1] != "0"
+                },
+                "labels alone less with arena": {
+                    name: turned(part.differences[name.replace(", labels alone", ""), name]["apgr"])
+                    for name in rates
+                    if name.startswith("mf, labels alone")
                 },
             }
         return found
@@ -202,59 +195,21 @@ class Experiment:
         return found
 
     def overhead(self) -> dict[str, Any]:
-        """Measure processor time a prompt, embedding included; this part alone differs from run to run."""
-        prompts = list(self.benchmarks["GSM8K"].prompts)
-        fresh, rows = BundledEmbedder(), {}
-        for name in ROUTERS:
-            router = self.router(name, "arena + judge")
-            battery: dict[str, float] = {}
-            for label, batch in (("alone", 1), ("batch of 64", 64)):
-                used = prompts[: 20 * batch] if batch == 1 else prompts[:320]
-                start = time.process_time()
-                for at in range(0, len(used), batch):
-                    router.strong_win_rates_from_embeddings(fresh.embed(used[at : at + batch]))  # type: ignore[attr-defined]
-                battery[label] = (time.process_time() - start) / len(used)
-            rows[name] = {
-                "ms": {label: 1000 * seconds for label, seconds in battery.items()},
-                "requests/s": {label: 1 / seconds for label, seconds in battery.items()},
-                "usd per million": {
-                    label: 1e6 * seconds * VM_USD_PER_HOUR / 3600 for label, seconds in battery.items()
-                },
-            }
-        return rows
+        """Measure decisions over all prompts of GSM8K; this part alone differs from run to run."""
+        routers = {name: self.router(name, "arena + judge") for name in ROUTERS}
+        return overhead(routers, self.benchmarks["GSM8K"].prompts)
 
 
-def mean_of(intervals: Sequence[Any], sign: int = 1) -> Any:
-    """Return the one interval there is, with its sign turned where asked."""
-    (one,) = intervals
-    return [one.value, one.low, one.high] if sign > 0 else [-one.value, -one.high, -one.low]
-
-
-def savings(tables: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the cost-saving ratios of Table 6 from the stored tables: chance's CPT over the best router's."""
-    found: dict[str, Any] = {}
-    for benchmark, table in tables.items():
-        found[benchmark] = {}
-        for level in (50, 80):
-            shares = {name: row[f"cpt{level}"] for name, row in table["routers"].items() if name != "length"}
-            best = min(shares, key=lambda name: shares[name][0] if shares[name][0] is not None else 9.0)
-            length = table["routers"]["length"][f"cpt{level}"][0]
-            found[benchmark][f"cpt{level}"] = {
-                "router": best,
-                "ratio": [
-                    cost_saving_ratio(level / 100, [share]) if share else None
-                    for share in (shares[best][i] for i in (0, 2, 1))
-                ],
-                "ratio of length": cost_saving_ratio(level / 100, [length]) if length else None,
-                "points": level - 100 * shares[best][0],
-            }
-    return found
+def turned(one: Interval) -> list[float]:
+    """Return an interval with its sign turned."""
+    return [-one.value, -one.high, -one.low]
 
 
 def main() -> None:
     """Run all parts."""
     run = run_for(__doc__)
     experiment = Experiment(run)
+    run.part("routellm-data", lambda: described(experiment.preferences, experiment.benchmarks))
     tables = run.part("routellm-tables", experiment.tables)
     run.part("routellm-similarity", experiment.similarity)
     run.part("routellm-savings", lambda: savings(tables))

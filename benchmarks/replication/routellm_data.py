@@ -9,6 +9,7 @@ Arena's votes and the paper's judge labels are not at hand. In their place:
 AlpacaEval's data are CC BY-NC 4.0: what is trained on them here is for study, and nothing of it ships.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -63,6 +64,20 @@ def preference_parts(run: Run) -> Preferences:
         judge=battles.select(known & of_pair & ~odd),
         gold=gold.select(np.random.default_rng(0).permutation(len(gold))[:GOLD_LABELS]).to_battles(),
     )
+
+
+def described(parts: Preferences, benchmarks: Mapping[str, OutcomeTable]) -> dict[str, Any]:
+    """Return how much data there is."""
+    return {
+        "arena": {
+            "battles": len(parts.arena),
+            "prompts": len(set(parts.arena.prompts)),
+            "models": len(set(parts.arena.model_a.tolist()) | set(parts.arena.model_b.tolist())),
+        },
+        "judge": {"battles": len(parts.judge), "prompts": len(set(parts.judge.prompts))},
+        "gold": {"battles": len(parts.gold)},
+        "benchmarks": {name: len(table) for name, table in benchmarks.items()},
+    }
 
 
 def golden(run: Run) -> OutcomeTable:

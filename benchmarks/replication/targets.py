@@ -31,6 +31,7 @@ from routellm_core.training.outcome_linear import LinearConfig, train_multilabel
 FLIPS = (0.01, 0.05, 0.1, 0.2)
 DRAWS = 200
 TRAINING = 3000
+TRAINING_DRAWS = 3
 
 
 def flipped(scores: Array, share: float, rng: np.random.Generator) -> Array:
@@ -105,24 +106,26 @@ def rankings(run: Run) -> dict[str, Any]:
     ]
     reference = np.array([clean[list(rates).index(name)] for name in trained])
     for share in FLIPS[1:]:
-        noisy = replace(gold, scores=flipped(gold.scores, share, rng))
-        again = {name: Ranking.of(router.strong_win_rates(test.prompts)) for name, router in learned(noisy).items()}
-        values = apgrs({name: again[name] for name in trained}, test.scores)
-        by_training[str(share)] = {
-            "tau": kendall_tau(reference, values),
-            "apgr": dict(zip(trained, values.tolist(), strict=True)),
-        }
+        taus = []
+        for _ in range(1 if run.quick else TRAINING_DRAWS):
+            noisy = replace(gold, scores=flipped(gold.scores, share, rng))
+            again = {name: Ranking.of(router.strong_win_rates(test.prompts)) for name, router in learned(noisy).items()}
+            taus.append(kendall_tau(reference, apgrs({name: again[name] for name in trained}, test.scores)))
+        by_training[str(share)] = {"tau": summary(taus), "draws": len(taus), "routers": len(trained)}
+    ends = np.quantile(resampled, [0.025, 0.975], axis=0)
+    alone = [list(rates).index(name) for name in trained]
     halves = list(zip(resampled[::2], resampled[1::2], strict=True))
     return {
         "n": n,
         "training": len(gold),
-        "apgr": dict(zip(rates, clean.tolist(), strict=True)),
+        "apgr": {name: [clean[i], *ends[:, i]] for i, name in enumerate(rates)},
         "evaluation labels flipped": by_evaluation,
         "two bootstrap samples": {
             "tau": summary([kendall_tau(a, b) for a, b in halves]),
             "same best": float(np.mean([one.argmax() == clean.argmax() for one in resampled])),
         },
         "one bootstrap sample": summary([kendall_tau(clean, one) for one in resampled]),
+        "one bootstrap sample, trained on gold": summary([kendall_tau(reference, one[alone]) for one in resampled]),
         "training labels flipped": by_training,
     }
 

@@ -68,6 +68,11 @@ def above(values: Triple, level: float = 0.0) -> str:
     return HOLDS if low > level else NOT if high <= level else OPEN
 
 
+def below(values: Triple, level: float = 0.0) -> str:
+    """Say whether a figure is below a level: by its interval."""
+    return above(turned(values), -level)
+
+
 def turned(values: Triple) -> Triple:
     """Return an interval with its sign turned."""
     return [None if end is None else -end for end in (values[0], values[2], values[1])]
@@ -81,10 +86,11 @@ def bootstrap_mean(values: Sequence[float]) -> Triple:
 
 
 def over(verdicts: Sequence[str], what: str = "pools") -> str:
-    """Return the verdict where all agree, and else in how many it holds."""
+    """Return the verdict where all agree, and else how often each was found."""
     if len(set(verdicts)) == 1:
         return verdicts[0]
-    return f"{HOLDS} in {verdicts.count(HOLDS)} of {len(verdicts)} {what}"
+    counts = [f"{verdict} in {verdicts.count(verdict)}" for verdict in (HOLDS, NOT, OPEN) if verdict in verdicts]
+    return f"{', '.join(counts)} of {len(verdicts)} {what}"
 
 
 def all_of(verdicts: Sequence[str]) -> str:

@@ -38,3 +38,13 @@ def test_a_second_run_with_another_number_is_noticed(tmp_path: Path) -> None:
     done = run_page("--compare", str(other))
     assert done.returncode == 1
     assert "multiple_minds-candidates: different" in done.stdout
+
+
+def test_times_within_a_part_are_not_compared(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder, seconds in ((first, 1.0), (second, 2.0)):
+        folder.mkdir()
+        result = {"rates": [0.5], "time": {"training s": seconds}}
+        (folder / "part.json").write_text(json.dumps({"result": result}))
+    done = run_page("--results", str(first), "--compare", str(second))
+    assert (done.returncode, done.stdout) == (0, "part: the same\n")
