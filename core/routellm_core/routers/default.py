@@ -131,7 +131,7 @@ class DefaultRouter(PretrainedRouter, PairRouter):
         if self._frequencies is None and any(those.tokens is not None for those in heads.values()):
             raise ConfigurationError("heads that read tokens need their frequencies")
         self._tokens = {
-            name: np.column_stack([self._frequencies, *those.tokens])
+            name: np.column_stack([self._frequencies, *those.tokens]).astype(np.float32)  # exact: they have 16 bits
             for name, those in self._heads.items()
             if those.tokens is not None and self._frequencies is not None
         }

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,17 +67,17 @@ def ngrams_of_tokens(tokenized: Sequence[Sequence[int]]) -> SparseRows:
     """Return `ngrams` of n prompts that `bundled_tokens` has split."""
     first_of_pairs = vocabulary_size()
     width = first_of_pairs + BIGRAMS
-    lengths = np.fromiter(map(len, tokenized), np.int64, len(tokenized))
-    ids = np.fromiter(chain.from_iterable(tokenized), np.int64, int(lengths.sum()))
-    row = np.repeat(np.arange(len(tokenized)), lengths)
+    n = len(tokenized)
+    ids = np.fromiter(chain.from_iterable(tokenized), np.int64)
     # Any fixed mixing does; what is stored depends on this one.
     pairs = (ids[:-1] * 1_000_003 + ids[1:] * 7_919 + 12_345) % 2_147_483_647 % BIGRAMS + first_of_pairs
-    inside = row[:-1] == row[1:]
-    keys = np.concatenate([row * width + ids, (row[:-1] * width + pairs)[inside]])
-    found, counts = _counted(keys)
-    of, columns = np.divmod(found, width)
-    indptr = np.searchsorted(of, np.arange(len(tokenized) + 1))
-    return SparseRows(indptr, columns, 1.0 + np.log(counts), width)
+    if n > 1:
+        row = np.repeat(np.arange(n), np.fromiter(map(len, tokenized), np.int64, n))
+        pairs = (row[:-1] * width + pairs)[row[:-1] == row[1:]]
+        ids = row * width + ids
+    found, counts = _counted(np.concatenate([ids, pairs]))
+    indptr = np.searchsorted(found, np.arange(n + 1) * width)
+    return SparseRows(indptr, found % width, 1.0 + np.log(counts), width)
 
 
 def _counted(keys: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -96,14 +97,14 @@ def inverse_frequencies(rows: SparseRows) -> Array:
     return np.where(having >= 2, np.log((1.0 + len(rows)) / (1.0 + having)) + 1.0, 0.0)
 
 
-def weighted_products(rows: SparseRows, table: Array) -> Array:
+def weighted_products(rows: SparseRows, table: NDArray[np.floating[Any]]) -> Array:
     """Return the products of `weighted` rows with k vectors, shape (n, k), in one pass.
 
     Args:
         rows: n rows.
         table: The frequencies and the k vectors, column by column, shape (width, 1 + k): what a token needs lies together.
     """
-    found = table[rows.columns]
+    found = table[rows.columns].astype(np.float64)
     values = rows.values * found[:, 0]
     found[:, 0] = values
     found *= values[:, None]
