@@ -83,6 +83,7 @@ class Fit(Protocol[ConfigT_contra]):
         *,
         folder: Path,
         key: Mapping[str, Any],
+        begun: float,
     ) -> tuple[FineTuned, dict[str, Any]]:
         """Return how it went, and what else the router's constructor needs.
 
@@ -93,6 +94,7 @@ class Fit(Protocol[ConfigT_contra]):
             config: The settings.
             folder: Where the tuned model goes; the state of the run is kept beside it.
             key: What the run depends on.
+            begun: When the run, or this part of it, began, by `time.perf_counter`.
         """
         ...
 
@@ -138,7 +140,7 @@ def train_on_pair(
         "validation": battles_digest(split.validation),
     }
     with quiet_transformers():
-        tuned, options = fit(transformers, base, (training, held_out), config, folder=folder, key=key)
+        tuned, options = fit(transformers, base, (training, held_out), config, folder=folder, key=key, begun=begun)
         router = router_class(
             folder,
             **options,
@@ -159,7 +161,7 @@ def train_on_pair(
         seed=config.seed,
         history=tuned.history,
         best_step=tuned.best_step,
-        seconds=time.perf_counter() - begun,
+        seconds=tuned.earlier + time.perf_counter() - begun,
     )
 
 

@@ -1,13 +1,14 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from routellm_core.errors import ConfigurationError
 from routellm_core.preferences.battles import PreferenceDataset
-from routellm_core.training.held_out import pair_outcomes, paired_gain
+from routellm_core.training.held_out import pair_outcomes, paired_gain, reference_pair
 from routellm_core.training.measures import calibration_table, log_loss, prompt_blind_rates
-from routellm_core.training.plots import save_plots
+from routellm_core.training.plots import draw_learning_curve, save_plots
 from routellm_core.training.report import CalibrationBin, LossPoint, TrainingReport
 
 REPORT = TrainingReport(
@@ -57,6 +58,17 @@ def test_plots_are_written_without_a_display(tmp_path, monkeypatch):
     files = save_plots(REPORT, tmp_path / "plots")
     assert [file.name for file in files] == ["learning_curve.png", "calibration.png"]
     assert all(file.read_bytes().startswith(b"\x89PNG") for file in files)
+
+
+@pytest.mark.parametrize(("validation_loss", "drawn"), [(0.65, True), (0.65003, True), (0.6, False)])
+def test_the_loss_that_knows_no_prompt_is_drawn_beside_losses_of_its_kind(validation_loss, drawn):
+    pytest.importorskip("matplotlib")
+    from matplotlib.figure import Figure
+
+    axes = Figure().add_subplot()
+    draw_learning_curve(replace(REPORT, validation_loss=validation_loss), axes)
+    assert ("knows no prompt" in [line.get_label() for line in axes.lines]) == drawn
+    assert axes.get_ylabel() == ("log loss" if drawn else "loss that training lowers")
 
 
 # The numbers in it
