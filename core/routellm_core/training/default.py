@@ -108,17 +108,18 @@ def train_default(
     )
     losses = fitted[_ALL].losses
     win_rates = router.strong_win_rates(held_out.prompts)
-    outcome = _shares(held_out)
+    outcome, blind_rate = _shares(held_out), float(_shares(training).mean())
     history = [LossPoint(step=i, epoch=0, training=None, validation=loss) for i, loss in enumerate(losses)]
-    _, prompt_index = np.unique(np.array(held_out.prompts, dtype=object), return_inverse=True)
+    position = {prompt: i for i, prompt in enumerate(dict.fromkeys(held_out.prompts))}
     return finish(
         router,
         HeldOut(
             outcome=outcome,
-            baseline=np.full(len(outcome), _shares(training).mean()),
-            prompt_index=prompt_index.astype(np.int64),
+            baseline=np.full(len(outcome), blind_rate),
+            prompt_index=np.array([position[prompt] for prompt in held_out.prompts]),
             weight=None,
             pair=held_out,
+            blind_rate=blind_rate,
         ),
         rates=win_rates,
         strong_win_rates=dict(zip(held_out.prompts, win_rates.tolist(), strict=True)),

@@ -119,6 +119,28 @@ def test_the_battles_of_a_pair_become_outcomes():
     assert pair_outcomes(battles, "y", "absent") is None
 
 
+def weighted(weight):
+    return PreferenceDataset.from_columns(
+        prompt=["q", "q", "q", "r", "r"],
+        model_a=["x", "x", "y", "x", "x"],
+        model_b=["y", "y", "x", "z", "z"],
+        winner=["model_a", "model_b", "model_b", "model_a", "tie"],
+        weight=weight,
+    )
+
+
+def test_the_weights_of_battles_count_in_the_pair():
+    # Three battles of x and y against two of x and z, which weigh more.
+    assert reference_pair(weighted(None), None, None) == ("x", "y")
+    assert reference_pair(weighted([1, 1, 1, 2, 2]), None, None) == ("x", "z")
+    assert reference_pair(weighted([1, 1, 1, 2, 2]), None, "x") == ("z", "x")
+    assert pair_outcomes(weighted([2, 1, 5, 1, 1]), "x", "y").scores.tolist() == [[7 / 8, 1 / 8]]
+    assert pair_outcomes(weighted([2, 1, 5, 0, 3]), "x", "z").scores.tolist() == [[0.5, 0.5]]
+    assert pair_outcomes(weighted([2, 1, 5, 0, 0]), "x", "z") is None  # what weighs nothing says nothing
+    # The better one is by weights, too: x lost to y where it counts.
+    assert reference_pair(weighted([1, 9, 1, 0, 0]), None, None) == ("y", "x")
+
+
 def test_a_gain_is_resampled_by_prompt():
     generator = np.random.default_rng(0)
     clusters = np.repeat(np.arange(50), 40)
