@@ -91,12 +91,7 @@ def train_default(
     """
     config = config or DefaultConfig()
     chosen, begun = as_embedder(embedder), time.perf_counter()
-    strong, weak = _sides(data, config)
-    rows = pair_scores(data, strong, weak)
-    if validation is None:
-        training, held_out = split_outcomes(rows, fraction=config.validation_fraction, seed=config.seed)
-    else:
-        training, held_out = rows, pair_scores(validation, strong, weak)
+    (strong, weak), training, held_out = split_sides(data, validation, config)
     fitted, forms, frequencies = _fit_forms(training, chosen, config)
     router = DefaultRouter(
         {name: part.heads for name, part in fitted.items()},
@@ -130,6 +125,29 @@ def train_default(
         best_step=int(np.argmin(losses)),
         seconds=time.perf_counter() - begun,
     )
+
+
+def split_sides(
+    data: OutcomeTable | PreferenceDataset, validation: OutcomeTable | PreferenceDataset | None, config: DefaultConfig
+) -> tuple[tuple[tuple[str, ...], tuple[str, ...]], OutcomeTable, OutcomeTable]:
+    """Return which models are strong and which are weak, and the scores of the two sides to learn and to measure on.
+
+    Args:
+        data: Outcomes or battles.
+        validation: What to hold out; None draws it from `data`.
+        config: The settings.
+
+    Raises:
+        ConfigurationError: If there is nothing to learn from or to measure on, or a score is not in [0, 1].
+        UnknownModelError: If a model is not in the data.
+    """
+    strong, weak = _sides(data, config)
+    rows = pair_scores(data, strong, weak)
+    if validation is None:
+        training, held_out = split_outcomes(rows, fraction=config.validation_fraction, seed=config.seed)
+    else:
+        training, held_out = rows, pair_scores(validation, strong, weak)
+    return (strong, weak), training, held_out
 
 
 def _fit_forms(
