@@ -50,8 +50,9 @@ def decontaminate(
 
     if out is None and not dry_run:
         raise ConfigurationError("name the table to write with --out, or give --dry-run")
-    if report is not None:
-        check_writable("--report", report)
+    for option, file in (("--report", report), ("--out", None if dry_run else out)):
+        if file is not None:
+            check_writable(option, file)
     if embedder == "none":
         refuse_cache(embedding_cache, "--embedder none, which embeds nothing")
         chosen = None

@@ -164,6 +164,7 @@ def test_a_report_that_cannot_be_written_is_refused_before_the_work(routellm, tm
     assert "--report 'folder' cannot be written: it is a folder" in refused(routellm(*arguments, "folder"))
     assert "there is no folder 'none'" in refused(routellm(*arguments, "none/report.json"))
     assert not (tmp_path / "clean.jsonl").exists()
+    assert "--out 'none/clean.jsonl' cannot be written" in refused(routellm(*arguments[:6], "none/clean.jsonl"))
 
 
 ANSWERS = [
