@@ -11,6 +11,7 @@ from routellm_core.cli.calibrate import calibrate
 from routellm_core.cli.data import data
 from routellm_core.cli.estimate import estimate
 from routellm_core.cli.evaluate import evaluate
+from routellm_core.cli.push import push
 from routellm_core.cli.robustness import robustness
 from routellm_core.cli.score import score
 from routellm_core.cli.train import train
@@ -31,6 +32,7 @@ app.command()(estimate)
 app.add_typer(data)
 app.command()(train)
 app.command()(evaluate)
+app.command()(push)
 app.add_typer(benchmark)
 app.add_typer(robustness)
 

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from routellm_core.cli.data_output import Format, print_report
-from routellm_core.cli.named_embedder import named_embedder
+from routellm_core.cli.data_output import Format, check_writable, print_report
+from routellm_core.cli.named_embedder import CACHE_HELP, named_embedder, refuse_cache
 from routellm_core.errors import ConfigurationError
 from routellm_core.progress import progress_bar
 
@@ -20,6 +20,7 @@ def decontaminate(
         str,
         typer.Option(help="default (embedded), none (texts alone), openai:MODEL or sentence-transformers:MODEL."),
     ] = "default",
+    embedding_cache: Annotated[Path | None, typer.Option(metavar="FOLDER", help=CACHE_HELP)] = None,
     similarity: Annotated[
         float, typer.Option(help="The cosine, in (0, 1], from which two prompts count as the same.")
     ] = 0.95,
@@ -41,11 +42,22 @@ def decontaminate(
         routellm data decontaminate --data battles.jsonl --against mmlu.parquet --out clean.jsonl --report dropped.json
 
         routellm data decontaminate --data battles.jsonl --against gsm8k.csv --embedder none --dry-run --format json
+
+        routellm data decontaminate --data battles.jsonl --against mmlu.csv --embedder openai:text-embedding-3-small
+        --embedding-cache vectors --out clean.jsonl
     """
     from routellm_core.preferences.cleaning import decontaminate_table
 
     if out is None and not dry_run:
         raise ConfigurationError("name the table to write with --out, or give --dry-run")
+    for option, file in (("--report", report), ("--out", None if dry_run else out)):
+        if file is not None:
+            check_writable(option, file)
+    if embedder == "none":
+        refuse_cache(embedding_cache, "--embedder none, which embeds nothing")
+        chosen = None
+    else:
+        chosen = named_embedder(embedder, also=("none",), cache=embedding_cache)
     read = 0
     with progress_bar("Comparing") as advance:
 
@@ -58,7 +70,7 @@ def decontaminate(
             data,
             against,
             None if dry_run else out,
-            embedder=None if embedder == "none" else named_embedder(embedder, also=("none",)),
+            embedder=chosen,
             similarity=similarity,
             prompt_field=field,
             evaluation_field=against_field,

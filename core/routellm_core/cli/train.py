@@ -10,17 +10,27 @@ import typer
 
 from routellm_core.cli.data_output import Format, print_report
 from routellm_core.cli.named import parse_named
-from routellm_core.cli.named_embedder import EMBEDDERS, named_embedder
+from routellm_core.cli.named_embedder import CACHE_HELP, EMBEDDERS, named_embedder, refuse_cache
+from routellm_core.cli.train_output import (
+    WORK_FOLDER,
+    check_out,
+    holds_unfinished_run,
+    made_folder,
+    write_held_out,
+)
 from routellm_core.errors import ConfigurationError, MissingDependencyError
 from routellm_core.preferences.battles import PreferenceDataset
-from routellm_core.preferences.outcomes import write_outcomes
+from routellm_core.preferences.outcomes import OutcomeTable
 from routellm_core.training.default import JOIN, pair_scores
 from routellm_core.training.held_out import pair_outcomes
-from routellm_core.training.trainers import TRAINERS, Trainer, hold_out, make_settings, read_training_data
-
-HELD_OUT_FILE = "held_out.jsonl"
-WORK_FOLDER = ".training"
-"""The state of an unfinished run, within --out."""
+from routellm_core.training.trainers import (
+    TRAINERS,
+    Trainer,
+    check_training_data,
+    hold_out,
+    make_settings,
+    read_training_data,
+)
 
 
 def train(
@@ -38,6 +48,7 @@ def train(
             help=f"What turns prompts into vectors: {EMBEDDERS}; cluster also: tfidf, the words of the prompts."
         ),
     ] = "default",
+    embedding_cache: Annotated[Path | None, typer.Option(metavar="FOLDER", help=CACHE_HELP)] = None,
     model: Annotated[
         str | None, typer.Option(help="bert, causal_llm: the transformer to fine-tune, a folder or a Hub repository.")
     ] = None,
@@ -60,9 +71,9 @@ def train(
     """Train a router on your own battles or outcomes, and measure it on prompts it has not seen.
 
     Writes to --out: the router, which every --router option, load_router and push take; training_report.json; the learning
-    curve and the calibration as images (extra eval); and for a pair held_out.jsonl, the outcomes that the report's APGR and CPT
-    are of. The [bold]log loss[/bold] must be below that of the best that [bold]knows no prompt[/bold]: else the prompts teach
-    nothing, and routing by them is in vain.
+    curve and the calibration as images (extra eval); and for a pair held_out.jsonl, what the report's figures of the pair are of.
+    The [bold]log loss[/bold] must be below that of the best that [bold]knows no prompt[/bold]: else the prompts teach nothing,
+    and routing by them is in vain.
 
     Examples:
         routellm train --router mf --data battles.parquet --out my-router
@@ -70,6 +81,8 @@ def train(
         routellm train --router default --data outcomes.csv --strong gpt-4o --weak llama-8b --out my-router
 
         routellm train --router mf --recipe released --set epochs=20 --data arena.csv --out my-router --resume
+
+        routellm train --router mf --embedder openai:text-embedding-3-small --embedding-cache vectors --data arena.csv --out r
 
         routellm evaluate --router my-router --benchmark my-router/held_out.jsonl --strong gpt-4o --weak llama-8b
     """
@@ -82,16 +95,25 @@ def train(
         raise ConfigurationError(f"--router {router} fine-tunes a transformer: say which with --model")
     if resume and not trainer.resumes:
         raise ConfigurationError(f"--router {router} trains in one go: there is nothing to --resume")
+    check_out(out)
+    reader = _reader(trainer, model, embedder, embedding_cache)
     training, validation = read_training_data(data, trainer, name=router)
+    if trainer.learns != "outcomes" and validation is None:
+        training, validation = hold_out(training, fraction=config.validation_fraction, seed=config.seed)
+    check_training_data(trainer, training, validation, config)
     if dry_run:
         parts = {"training": repr(training), "validation": "drawn from it" if validation is None else repr(validation)}
         print_report({"router": router, **parts, "settings": _plain(config), "out": str(out)}, format)
         return
-    found, report = _train(trainer, training, validation, model or embedder, config, out, resume=resume)
-    found.save_pretrained(out)
-    report.save(out)
-    shutil.rmtree(out / WORK_FOLDER, ignore_errors=True)
-    _plot(report, out)
+    if resume and not holds_unfinished_run(out):
+        typer.echo(f"{out} holds no unfinished run: training begins anew", err=True)
+    with made_folder(out):
+        found, report, pair = _train(trainer, training, validation, reader, config, out, resume=resume)
+        found.save_pretrained(out)
+        write_held_out(pair, report, out)
+        report.save(out)
+        shutil.rmtree(out / WORK_FOLDER, ignore_errors=True)
+        _plot(report, out)
     if format is Format.json:
         typer.echo(json.dumps({"out": str(out), **report.to_dict()}))
         return
@@ -99,33 +121,36 @@ def train(
     print_report(shown | report.card_metrics(), format)
 
 
+def _reader(trainer: Trainer, model: str | None, embedder: str, cache: Path | None) -> Any:
+    """Return what reads the prompts: the name of a model or of an embedder that is fitted, or an embedder."""
+    if trainer.reads == "model":
+        refuse_cache(cache, "a router that fine-tunes a transformer and embeds nothing")
+        return model
+    if embedder in trainer.fits:
+        refuse_cache(cache, f"--embedder {embedder}, which is fitted to the prompts")
+        return embedder
+    return named_embedder(embedder, also=trainer.fits, cache=cache)
+
+
 def _train(
-    trainer: Trainer, training: Any, validation: Any, reader: str, config: Any, out: Path, *, resume: bool
-) -> tuple[Any, Any]:
-    """Train; hold a part out first where the trainer would, and keep what the report's figures are of."""
-    by_name = trainer.reads == "model" or reader in trainer.fits
-    chosen = reader if by_name else named_embedder(reader, also=trainer.fits)
-    if trainer.learns == "outcomes":
-        return trainer.run(training, chosen, config)  # type: ignore[no-any-return]
-    if validation is None:
-        training, validation = hold_out(training, fraction=config.validation_fraction, seed=config.seed)
+    trainer: Trainer, training: Any, validation: Any, reader: Any, config: Any, out: Path, *, resume: bool
+) -> tuple[Any, Any, OutcomeTable | None]:
+    """Train; return the router, the report, and what its figures of the pair are of."""
+    if (
+        trainer.learns == "outcomes"
+    ):  # the router is fitted to all prompts in the end: none is left that it has not seen
+        return *trainer.run(training, reader, config), None
     options: dict[str, Any] = {}
-    work = out / WORK_FOLDER
     if trainer.resumes:
+        work = out / WORK_FOLDER
         if not resume:
             shutil.rmtree(work, ignore_errors=True)
         options["state_folder"] = work
-    found, report = trainer.run(training, chosen, config, validation=validation, **options)
+    found, report = trainer.run(training, reader, config, validation=validation, **options)
     strong, weak = found.reference_strong, found.reference_weak
-    pair = (
-        pair_outcomes(validation, strong, weak)
-        if isinstance(validation, PreferenceDataset)
-        else pair_scores(validation, strong.split(JOIN), weak.split(JOIN))
-    )
-    if pair is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        write_outcomes(pair, out / HELD_OUT_FILE)
-    return found, report
+    if isinstance(validation, PreferenceDataset):
+        return found, report, pair_outcomes(validation, strong, weak)
+    return found, report, pair_scores(validation, strong.split(JOIN), weak.split(JOIN))
 
 
 def _parse_setting(text: str) -> tuple[str, Any]:

@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
@@ -19,6 +19,8 @@ from routellm_core.embedders.foreign import EmbedderLike, as_embedder
 from routellm_core.errors import ConfigurationError, MissingDependencyError
 
 logger = logging.getLogger(__name__)
+
+_PIECE = 1024  # so many vectors are embedded before they are put on disk: what a crash can cost
 
 _environments: WeakValueDictionary[Path, Any] = WeakValueDictionary()  # LMDB wants a folder opened once per process
 _opening = threading.Lock()
@@ -77,16 +79,14 @@ class CachedEmbedder:
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed n texts; shape (n, dimension). What is cached is not embedded again."""
         keys, found = self._find(texts)
-        missing = self._missing(texts, keys, found)
-        if missing:
+        for missing in self._missing(texts, keys, found):
             self._keep(found, missing, self._embedder.embed(list(missing.values())))
         return self._rows(keys, found)
 
     async def aembed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed n texts without blocking the event loop; see `embed`."""
         keys, found = await asyncio.to_thread(self._find, texts) if self._disk is not None else self._find(texts)
-        missing = self._missing(texts, keys, found)
-        if missing:
+        for missing in self._missing(texts, keys, found):
             vectors = await aembed(self._embedder, list(missing.values()))
             await asyncio.to_thread(self._keep, found, missing, vectors)
         return self._rows(keys, found)
@@ -125,8 +125,12 @@ class CachedEmbedder:
 
     def _missing(
         self, texts: Sequence[str], keys: list[bytes], found: dict[bytes, NDArray[np.float32]]
-    ) -> dict[bytes, str]:
-        return {key: text for key, text in zip(keys, texts, strict=True) if key not in found}
+    ) -> Iterator[dict[bytes, str]]:
+        """Go through the texts that are not cached; in pieces, where each is worth putting on disk."""
+        missing = list({key: text for key, text in zip(keys, texts, strict=True) if key not in found}.items())
+        size = _PIECE if self._disk is not None else max(len(missing), 1)
+        for start in range(0, len(missing), size):
+            yield dict(missing[start : start + size])
 
     def _keep(
         self, found: dict[bytes, NDArray[np.float32]], missing: dict[bytes, str], vectors: NDArray[np.float32]

@@ -14,6 +14,7 @@ from routellm_core.evaluation.bootstrap import FEWEST_PROMPTS, LEVELS, PairBoots
 from routellm_core.evaluation.costs import Savings, bootstrap_savings, call_costs
 from routellm_core.evaluation.curve import Array
 from routellm_core.evaluation.interval import Interval
+from routellm_core.evaluation.log_loss import blind_rate_of, log_loss_figures
 from routellm_core.evaluation.reliability import Reliability, reliability
 from routellm_core.evaluation.scores import Progress, ScoreCache, Speed, measure_speed, score_prompts
 from routellm_core.preferences.outcomes import OutcomeTable
@@ -44,6 +45,8 @@ class PairEvaluation:
         random_single: The range of APGR of one random order.
         groups: Group -> its size, qualities and the figures of routers on it.
         reliability: Router -> how well its win rates agree with outcomes.
+        log_loss: Router -> its log loss beside that of the best that knows no prompt; empty unless the table tells that one, as
+            the `held_out.jsonl` of a training does.
         speed: Router -> how fast it scores; empty if not measured.
         savings: Router -> what it saves at parts of the gap; empty without prices.
         warnings: What a reader should know before trusting a number.
@@ -61,6 +64,7 @@ class PairEvaluation:
     random_single: Interval
     groups: dict[str, dict[str, Any]] = field(default_factory=dict)
     reliability: dict[str, Reliability] = field(default_factory=dict)
+    log_loss: dict[str, dict[str, Interval]] = field(default_factory=dict)
     speed: dict[str, Speed] = field(default_factory=dict)
     savings: dict[str, tuple[Savings, ...]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
@@ -79,6 +83,7 @@ class PairEvaluation:
         }
         routers: dict[str, dict[str, Any]] = {name: dict(figures[name]) for name in self.routers}
         for name, found in routers.items():
+            found |= {key: figure.to_dict() for key, figure in self.log_loss.get(name, {}).items()}
             found["reliability"] = self.reliability[name].to_dict()
             if name in self.speed:
                 found["speed"] = self.speed[name].to_dict()
@@ -196,6 +201,7 @@ def evaluate(
         random_single=random_apgr(weak_scores, strong_scores),
         groups=_by_group(rows, win_rates, weak_scores, strong_scores, min(resamples, _GROUP_RESAMPLES), seed),
         reliability={name: reliability(rates, weak_scores, strong_scores) for name, rates in win_rates.items()},
+        log_loss=_log_losses(rows, win_rates, (weak, strong), resamples=resamples, confidence=confidence, seed=seed),
         speed=speeds,
         savings=_savings(
             rows,
@@ -347,6 +353,21 @@ def _by_group(
             },
         }
     return found
+
+
+def _log_losses(
+    rows: OutcomeTable, win_rates: Mapping[str, Array], sides: tuple[str, str], **options: Any
+) -> dict[str, dict[str, Interval]]:
+    weak, strong = sides
+    blind_rate = blind_rate_of(rows.provenance, strong, weak)
+    if blind_rate is None:
+        return {}
+    weak_scores, strong_scores = rows.column(weak), rows.column(strong)
+    found = {
+        name: log_loss_figures(rates, weak_scores, strong_scores, blind_rate, **options)
+        for name, rates in win_rates.items()
+    }
+    return {name: figures for name, figures in found.items() if figures}
 
 
 def _savings(

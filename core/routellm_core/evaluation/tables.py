@@ -115,6 +115,8 @@ def _pair_tables(result: PairEvaluation) -> list[TextTable]:
                 "An interval that holds 0 says that these prompts do not tell the two apart.",
             )
         )
+    if result.log_loss:
+        tables.append(_log_loss_table(result))
     if result.savings:
         tables.append(_savings_table(result))
     tables += _speed_table(result.speed)
@@ -137,6 +139,19 @@ def _pair_tables(result: PairEvaluation) -> list[TextTable]:
             )
         )
     return tables
+
+
+def _log_loss_table(result: PairEvaluation) -> TextTable:
+    return TextTable(
+        "Log loss, in nats",
+        ("router", "log loss", "of one win rate for all prompts", "gained over it"),
+        tuple(
+            (name, *(plain(found[key]) for key in ("log_loss", "prompt_blind_log_loss", "log_loss_gain")))
+            for name, found in result.log_loss.items()
+        ),
+        "The one win rate is that of the battles that were learned from, as the table says. An interval of what is gained that "
+        "holds 0 says that the prompts have taught nothing.",
+    )
 
 
 def _savings_table(result: PairEvaluation) -> TextTable:

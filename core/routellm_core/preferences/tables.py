@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from routellm_core.errors import ConfigurationError, MissingColumnError, MissingDependencyError
 from routellm_core.preferences.normalise import first_user_turn, turns_in_text
+from routellm_core.preferences.partial_files import partial_path
 
 SUFFIXES = (".jsonl", ".csv", ".parquet")
 BATCH_ROWS = 8192
@@ -300,7 +301,7 @@ def write_table(rows: Iterable[Mapping[str, Any]], path: str | os.PathLike[str],
     """
     target = check_table_name(path)
     writers = {".jsonl": _write_jsonl, ".csv": _write_csv, ".parquet": _write_parquet}
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    partial = partial_path(target)
     try:
         writers[target.suffix.lower()](rows, partial, columns)
         partial.replace(target)

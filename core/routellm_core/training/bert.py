@@ -75,6 +75,7 @@ def _fit(
     *,
     folder: Path,
     key: Mapping[str, Any],
+    begun: float,
 ) -> tuple[FineTuned, dict[str, Any]]:
     transformers.set_seed(config.seed)
     tokenizer = transformers.AutoTokenizer.from_pretrained(base, trust_remote_code=False)
@@ -93,6 +94,7 @@ def _fit(
         last_only=False,
         work=folder.parent,
         key=key,
+        begun=begun,
     )
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -97,6 +97,7 @@ def _fit(
     *,
     folder: Path,
     key: Mapping[str, Any],
+    begun: float,
 ) -> tuple[FineTuned, dict[str, Any]]:
     """Fine-tune, and leave model and tokenizer in the folder."""
     import torch
@@ -132,6 +133,7 @@ def _fit(
         last_only=True,
         work=folder.parent,
         key=key,
+        begun=begun,
     )
     merged = trained.merge_and_unload() if config.adapter == "lora" else trained
     merged.save_pretrained(folder)

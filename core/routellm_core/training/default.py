@@ -91,12 +91,7 @@ def train_default(
     """
     config = config or DefaultConfig()
     chosen, begun = as_embedder(embedder), time.perf_counter()
-    strong, weak = _sides(data, config)
-    rows = pair_scores(data, strong, weak)
-    if validation is None:
-        training, held_out = split_outcomes(rows, fraction=config.validation_fraction, seed=config.seed)
-    else:
-        training, held_out = rows, pair_scores(validation, strong, weak)
+    (strong, weak), training, held_out = split_sides(data, validation, config)
     fitted, forms, frequencies = _fit_forms(training, chosen, config)
     router = DefaultRouter(
         {name: part.heads for name, part in fitted.items()},
@@ -108,17 +103,18 @@ def train_default(
     )
     losses = fitted[_ALL].losses
     win_rates = router.strong_win_rates(held_out.prompts)
-    outcome = _shares(held_out)
+    outcome, blind_rate = _shares(held_out), float(_shares(training).mean())
     history = [LossPoint(step=i, epoch=0, training=None, validation=loss) for i, loss in enumerate(losses)]
-    _, prompt_index = np.unique(np.array(held_out.prompts, dtype=object), return_inverse=True)
+    position = {prompt: i for i, prompt in enumerate(dict.fromkeys(held_out.prompts))}
     return finish(
         router,
         HeldOut(
             outcome=outcome,
-            baseline=np.full(len(outcome), _shares(training).mean()),
-            prompt_index=prompt_index.astype(np.int64),
+            baseline=np.full(len(outcome), blind_rate),
+            prompt_index=np.array([position[prompt] for prompt in held_out.prompts]),
             weight=None,
             pair=held_out,
+            blind_rate=blind_rate,
         ),
         rates=win_rates,
         strong_win_rates=dict(zip(held_out.prompts, win_rates.tolist(), strict=True)),
@@ -129,6 +125,29 @@ def train_default(
         best_step=int(np.argmin(losses)),
         seconds=time.perf_counter() - begun,
     )
+
+
+def split_sides(
+    data: OutcomeTable | PreferenceDataset, validation: OutcomeTable | PreferenceDataset | None, config: DefaultConfig
+) -> tuple[tuple[tuple[str, ...], tuple[str, ...]], OutcomeTable, OutcomeTable]:
+    """Return which models are strong and which are weak, and the scores of the two sides to learn and to measure on.
+
+    Args:
+        data: Outcomes or battles.
+        validation: What to hold out; None draws it from `data`.
+        config: The settings.
+
+    Raises:
+        ConfigurationError: If there is nothing to learn from or to measure on, or a score is not in [0, 1].
+        UnknownModelError: If a model is not in the data.
+    """
+    strong, weak = _sides(data, config)
+    rows = pair_scores(data, strong, weak)
+    if validation is None:
+        training, held_out = split_outcomes(rows, fraction=config.validation_fraction, seed=config.seed)
+    else:
+        training, held_out = rows, pair_scores(validation, strong, weak)
+    return (strong, weak), training, held_out
 
 
 def _fit_forms(

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -92,12 +92,12 @@ class FineTuned:
     Attributes:
         history: The losses at every measurement.
         best_step: The step of the weights that were kept.
-        seconds: How long it took; of a resumed run, this part alone.
+        earlier: How many seconds the parts before this one took, up to what was kept of them; 0 if it is no resumed run.
     """
 
-    history: list[LossPoint] = field(default_factory=list)
-    best_step: int = 0
-    seconds: float = 0.0
+    history: list[LossPoint]
+    best_step: int
+    earlier: float
 
 
 def fine_tune(
@@ -111,6 +111,7 @@ def fine_tune(
     last_only: bool,
     work: Path,
     key: Mapping[str, Any],
+    begun: float,
 ) -> FineTuned:
     """Fine-tune a model in place, up to the step with the lowest validation loss.
 
@@ -124,6 +125,7 @@ def fine_tune(
         last_only: Whether only the logits after the last token are wanted.
         work: The folder for the state of the run; it goes on from what it finds there.
         key: What the run depends on.
+        begun: When the run, or this part of it, began, by `time.perf_counter`.
 
     Raises:
         ConfigurationError: If the state there belongs to another run.
@@ -131,9 +133,11 @@ def fine_tune(
     import torch
     from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-    state = TrainingState(work, key)
-    if state.load() is None:
-        state.save({}, {})
+    run = TrainingState(work, key)
+    stored = run.load()
+    earlier = float(stored[1].get("seconds", 0.0)) if stored is not None else 0.0
+    if stored is None:
+        run.save({}, {"seconds": 0.0})
     history: list[LossPoint] = []
 
     def collate(rows: Sequence[Example]) -> dict[str, Any]:
@@ -166,6 +170,9 @@ def fine_tune(
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
             self._advance(state.global_step)
 
+        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
+            run.save({}, {"seconds": earlier + time.perf_counter() - begun})
+
     arguments = TrainingArguments(
         output_dir=str(work),
         max_steps=config.steps,
@@ -194,7 +201,6 @@ def fine_tune(
         seed=config.seed,
         dataloader_pin_memory=False,
     )
-    begun = time.perf_counter()
     training, validation = (_Rows(part) for part in examples)
     trainer = BattleTrainer(
         model=model, args=arguments, data_collator=collate, train_dataset=training, eval_dataset=validation
@@ -215,7 +221,7 @@ def fine_tune(
                 LossPoint(step=step, epoch=entry["epoch"], training=trained.get(step), validation=entry["eval_loss"])
             )
     best = min(history, key=lambda point: point.validation)
-    return FineTuned(history, best.step, time.perf_counter() - begun)
+    return FineTuned(history, best.step, earlier)
 
 
 class _Rows:

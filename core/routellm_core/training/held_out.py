@@ -10,12 +10,19 @@ from numpy.typing import NDArray
 from routellm_core.calibration import ThresholdTable
 from routellm_core.errors import ConfigurationError, UnknownModelError
 from routellm_core.evaluation.bootstrap import bootstrap_pair
-from routellm_core.evaluation.interval import Interval, interval_from_draws
+from routellm_core.evaluation.interval import Interval
+from routellm_core.evaluation.log_loss import BLIND_RATE, clustered_mean, log_loss_figures
 from routellm_core.preferences.battles import PreferenceDataset
 from routellm_core.preferences.outcomes import OutcomeTable
-from routellm_core.ratings import bradley_terry, pair_statistics
+from routellm_core.ratings import bradley_terry, pair_statistics, win_probability
 from routellm_core.routers.pretrained import PretrainedRouter
-from routellm_core.training.measures import calibration_table, log_loss, log_losses, prompt_blind_rates
+from routellm_core.training.measures import (
+    calibration_table,
+    log_loss,
+    log_losses,
+    prompt_blind_rates,
+    prompt_blind_strengths,
+)
 from routellm_core.training.report import LossPoint, TrainingReport
 
 Array = NDArray[np.float64]
@@ -96,6 +103,8 @@ class BattleSplit:
             raise ConfigurationError(
                 f"there are {len(training)} battles to learn from and {len(validation)} to measure on: both need one or more"
             )
+        if any(part.weight is not None and not part.weight.any() for part in (training, validation)):
+            raise ConfigurationError("every battle of a part has the weight 0: there is nothing to learn from")
         models = tuple(sorted({*training.models, *validation.models}))
         strong, weak = reference_pair(training, settings.reference_strong, settings.reference_weak)
         return cls(training, validation, models, strong, weak)
@@ -113,13 +122,16 @@ class BattleSplit:
 
     def held_out(self) -> "HeldOut":
         """Return the validation battles with what Bradley-Terry says of them."""
-        part = self.validation
+        part, known = self.validation, self.training
+        strengths = prompt_blind_strengths(known, known.models)
+        strong, weak = (strengths[known.models.index(model)] for model in (self.strong, self.weak))
         return HeldOut(
             outcome=part.outcome,
-            baseline=prompt_blind_rates(self.training, part),
+            baseline=prompt_blind_rates(known, part),
             prompt_index=part.prompt_index,
             weight=part.weight,
             pair=pair_outcomes(part, self.strong, self.weak),
+            blind_rate=float(win_probability(strong, weak)),
         )
 
 
@@ -133,6 +145,7 @@ class HeldOut:
         prompt_index: Which prompt each belongs to, shape (n,).
         weight: Shape (n,); None weighs all alike.
         pair: The scores of the reference pair, (strong, weak), on these prompts; None if there are none.
+        blind_rate: How often strong wins against weak, ties half, as far as one can know without the prompts.
     """
 
     outcome: Array
@@ -140,13 +153,14 @@ class HeldOut:
     prompt_index: NDArray[np.int64]
     weight: Array | None
     pair: OutcomeTable | None
+    blind_rate: float
 
 
 def reference_pair(dataset: PreferenceDataset, strong: str | None, weak: str | None) -> tuple[str, str]:
     """Settle which pair a router scores unless told otherwise.
 
-    What is not given is chosen so that as many battles as possible are between the two; of two that were both not given,
-    the one that is better by Bradley-Terry is strong.
+    What is not given is chosen so that as many battles as possible are between the two, by their weights; of two that were both
+    not given, the one that is better by Bradley-Terry is strong.
 
     Raises:
         UnknownModelError: If one has no battle.
@@ -162,10 +176,10 @@ def reference_pair(dataset: PreferenceDataset, strong: str | None, weak: str | N
         raise ConfigurationError("a router needs battles between two models or more, and there are none")
     if strong is not None and weak is not None:
         return strong, weak
-    counts, wins = pair_statistics(dataset.model_a, dataset.model_b, dataset.outcome, len(names))
+    counts, wins = pair_statistics(dataset.model_a, dataset.model_b, dataset.outcome, len(names), dataset.weight)
     given = strong if strong is not None else weak
     if given is None:
-        i, j = divmod(int(np.argmax(np.triu(counts))), len(names))
+        i, j = divmod(int(np.argmax(np.triu(counts + 1.0, k=1))), len(names))  # of battles that all weigh 0 too
         strengths = bradley_terry(wins)
         better, other = (i, j) if strengths[i] >= strengths[j] else (j, i)
         return names[better], names[other]
@@ -178,7 +192,8 @@ def reference_pair(dataset: PreferenceDataset, strong: str | None, weak: str | N
 def pair_outcomes(dataset: PreferenceDataset, strong: str, weak: str) -> OutcomeTable | None:
     """Return the battles of one pair as a table of outcomes: what each of the two won on a prompt, ties half.
 
-    Several battles on a prompt count as their mean. `routellm evaluate` reads such a table.
+    Several battles on a prompt count as their mean, by their weights; those of weight 0 are left out. Prompts count the same.
+    `routellm evaluate` reads such a table.
 
     Returns:
         None if the two never met.
@@ -188,12 +203,13 @@ def pair_outcomes(dataset: PreferenceDataset, strong: str, weak: str) -> Outcome
     s, w = dataset.models.index(strong), dataset.models.index(weak)
     forth = (dataset.model_a == s) & (dataset.model_b == w)
     back = (dataset.model_a == w) & (dataset.model_b == s)
-    rows = forth | back
+    weight = np.ones(len(dataset)) if dataset.weight is None else dataset.weight
+    rows = (forth | back) & (weight > 0)
     if not rows.any():
         return None
-    won = np.where(forth, dataset.outcome, 1.0 - dataset.outcome)[rows]
+    won, weight = np.where(forth, dataset.outcome, 1.0 - dataset.outcome)[rows], weight[rows]
     prompts, index = np.unique(dataset.prompt_index[rows], return_inverse=True)
-    share = np.bincount(index, won) / np.bincount(index)
+    share = np.bincount(index, weight * won) / np.bincount(index, weight)
     return OutcomeTable(
         prompts=tuple(dataset.prompts[i] for i in prompts),
         models=(strong, weak),
@@ -211,21 +227,16 @@ def paired_gain(losses: Array, others: Array, clusters: NDArray[np.intp], *, wei
         clusters: Which prompt each row belongs to, shape (n,): prompts are drawn, with all of their rows.
         weight: Shape (n,); None weighs all alike.
     """
-    w = np.ones(len(losses)) if weight is None else weight
-    _, index = np.unique(clusters, return_inverse=True)
-    gains, weights = np.bincount(index, w * (others - losses)), np.bincount(index, w)
-    generator = np.random.default_rng(0)
-    drawn = [generator.integers(len(gains), size=len(gains)) for _ in range(_RESAMPLES)]
-    draws = np.array([gains[rows].sum() / weights[rows].sum() for rows in drawn])
-    return interval_from_draws(float(gains.sum() / weights.sum()), draws)
+    return clustered_mean(others - losses, clusters, weight=weight, resamples=_RESAMPLES)
 
 
-def pair_figures(table: OutcomeTable, strong_win_rates: Array) -> dict[str, Any]:
-    """Return what `routellm evaluate` prints of a router on a table of its pair: APGR and CPT with intervals.
+def pair_figures(table: OutcomeTable, strong_win_rates: Array, blind_rate: float) -> dict[str, Any]:
+    """Return what `routellm evaluate` prints of a router on a table of its pair: APGR, CPT and log loss with intervals.
 
     Args:
         table: What `pair_outcomes` returned.
         strong_win_rates: The router's, shape (n,).
+        blind_rate: See `HeldOut`.
     """
     strong, weak = table.models
     found = bootstrap_pair(
@@ -236,8 +247,11 @@ def pair_figures(table: OutcomeTable, strong_win_rates: Array) -> dict[str, Any]
         resamples=_RESAMPLES,
         figures=_FIGURES,
     )
-    figures = {name: figure.to_dict() for name, figure in found.figures["router"].items()}
-    return {"strong": strong, "weak": weak, "prompts": len(table), **figures}
+    losses = log_loss_figures(
+        strong_win_rates, table.column(weak), table.column(strong), blind_rate, resamples=_RESAMPLES
+    )
+    figures = {name: figure.to_dict() for name, figure in (found.figures["router"] | losses).items()}
+    return {"strong": strong, "weak": weak, "prompts": len(table), BLIND_RATE: blind_rate, **figures}
 
 
 def finish(
@@ -272,7 +286,7 @@ def finish(
     metrics: dict[str, Any] = {"log loss gained over it": gain.to_dict()}
     if held_out.pair is not None:
         win_rates = np.array([strong_win_rates[prompt] for prompt in held_out.pair.prompts])
-        metrics["reference pair"] = pair_figures(held_out.pair, win_rates)
+        metrics["reference pair"] = pair_figures(held_out.pair, win_rates, held_out.blind_rate)
     report = TrainingReport(
         router=router.name,
         config=config,

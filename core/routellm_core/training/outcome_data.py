@@ -68,21 +68,13 @@ class OutcomeData:
         """Make labels of a table's scores and embed its prompts.
 
         Raises:
-            ConfigurationError: If there is nothing to learn from, or graded scores are not in [0, 1].
+            ConfigurationError: See `labelled_rows`.
         """
-        labels = make_labels(table, config)
-        kept = ~np.isnan(labels).all(axis=1)
-        missing = [model for column, model in enumerate(table.models) if np.isnan(labels[:, column]).all()]
-        if not kept.any() or missing:
-            raise ConfigurationError(
-                f"table {table.name!r} has no score for {', '.join(missing) or 'any model'}: leave out such models, or route "
-                "them by AssumedRouter"
-            )
-        rows = table.select(kept)
+        rows, labels = labelled_rows(table, config)
         chosen = as_embedder(embedder)
         vectors = as_matrix(chosen.embed(rows.prompts), n=len(rows), dimension=chosen.dimension, embedder_id=chosen.id)
         groups = None if rows.groups is None else np.array(rows.groups)
-        return cls(rows.prompts, rows.models, labels[kept], vectors, groups, chosen)
+        return cls(rows.prompts, rows.models, labels, vectors, groups, chosen)
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -105,14 +97,11 @@ class OutcomeData:
         Raises:
             ConfigurationError: If there are not two different prompts.
         """
+        _check_prompts(self.prompts)
         first = {prompt: position for position, prompt in reversed(list(enumerate(self.prompts)))}
         which = np.array([first[prompt] for prompt in self.prompts])
         different = np.unique(which)
         n = len(different)
-        if n < 2:
-            raise ConfigurationError(
-                "training needs two different prompts or more: one part is held out for validation"
-            )
         drawn = different[np.random.default_rng(seed).permutation(n)[: min(max(1, round(fraction * n)), n - 1)]]
         held = np.isin(which, drawn)
         return self.select(~held), self.select(held)
@@ -121,6 +110,31 @@ class OutcomeData:
         """Return the mean label of every model, shape (m,); 0.5 for one without any."""
         counts = (~np.isnan(self.labels)).sum(axis=0)
         return np.where(counts > 0, np.nansum(self.labels, axis=0) / np.maximum(counts, 1), 0.5)
+
+
+def labelled_rows(table: OutcomeTable, config: LabelConfig) -> tuple[OutcomeTable, NDArray[np.float64]]:
+    """Return the rows of a table that say something, n of them, and their labels, shape (n, m).
+
+    Raises:
+        ConfigurationError: If there is nothing to learn from, graded scores are not in [0, 1], or there are not two different
+            prompts, one of which can be held out.
+    """
+    labels = make_labels(table, config)
+    kept = ~np.isnan(labels).all(axis=1)
+    missing = [model for column, model in enumerate(table.models) if np.isnan(labels[:, column]).all()]
+    if not kept.any() or missing:
+        raise ConfigurationError(
+            f"table {table.name!r} has no score for {', '.join(missing) or 'any model'}: leave out such models, or route "
+            "them by AssumedRouter"
+        )
+    rows = table.select(kept)
+    _check_prompts(rows.prompts)
+    return rows, labels[kept]
+
+
+def _check_prompts(prompts: Sequence[str]) -> None:
+    if len(set(prompts)) < 2:
+        raise ConfigurationError("training needs two different prompts or more: one part is held out for validation")
 
 
 def make_labels(table: OutcomeTable, config: LabelConfig) -> NDArray[np.float64]:

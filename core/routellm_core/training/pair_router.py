@@ -44,21 +44,22 @@ class PairBattles:
 
     @classmethod
     def of(cls, dataset: PreferenceDataset, strong: str, weak: str) -> "PairBattles":
-        """Take the battles between two models.
+        """Take the battles between two models that weigh anything.
 
         Raises:
             ConfigurationError: If there are none.
         """
         s, w = (dataset.models.index(model) if model in dataset.models else -1 for model in (strong, weak))
         forth = (dataset.model_a == s) & (dataset.model_b == w)
-        rows = np.flatnonzero(forth | ((dataset.model_a == w) & (dataset.model_b == s)))
+        weight = np.ones(len(dataset)) if dataset.weight is None else dataset.weight
+        rows = np.flatnonzero((forth | ((dataset.model_a == w) & (dataset.model_b == s))) & (weight > 0))
         if not len(rows):
             raise ConfigurationError(f"a part of the data has no battle between {strong!r} and {weak!r}")
         index = dataset.prompt_index[rows]
         return cls(
             prompts=tuple(dataset.prompts[i] for i in index),
             outcome=np.where(forth, dataset.outcome, 1.0 - dataset.outcome)[rows],
-            weight=np.ones(len(rows)) if dataset.weight is None else dataset.weight[rows],
+            weight=weight[rows],
             prompt_index=index,
         )
 
@@ -83,6 +84,7 @@ class Fit(Protocol[ConfigT_contra]):
         *,
         folder: Path,
         key: Mapping[str, Any],
+        begun: float,
     ) -> tuple[FineTuned, dict[str, Any]]:
         """Return how it went, and what else the router's constructor needs.
 
@@ -93,6 +95,7 @@ class Fit(Protocol[ConfigT_contra]):
             config: The settings.
             folder: Where the tuned model goes; the state of the run is kept beside it.
             key: What the run depends on.
+            begun: When the run, or this part of it, began, by `time.perf_counter`.
         """
         ...
 
@@ -138,7 +141,7 @@ def train_on_pair(
         "validation": battles_digest(split.validation),
     }
     with quiet_transformers():
-        tuned, options = fit(transformers, base, (training, held_out), config, folder=folder, key=key)
+        tuned, options = fit(transformers, base, (training, held_out), config, folder=folder, key=key, begun=begun)
         router = router_class(
             folder,
             **options,
@@ -159,7 +162,7 @@ def train_on_pair(
         seed=config.seed,
         history=tuned.history,
         best_step=tuned.best_step,
-        seconds=time.perf_counter() - begun,
+        seconds=tuned.earlier + time.perf_counter() - begun,
     )
 
 
@@ -174,13 +177,16 @@ def pair_held_out(
         validation: The validation battles of the pair.
         target: What the router's win rate stands for, of outcomes.
     """
-    mean = float(np.average(target(training.outcome), weights=training.weight))
+    mean, ties_half = (
+        float(np.average(won, weights=training.weight)) for won in (target(training.outcome), training.outcome)
+    )
     return HeldOut(
         outcome=target(validation.outcome),
         baseline=np.full(len(validation.outcome), mean),
         prompt_index=validation.prompt_index,
         weight=validation.weight,
         pair=pair_outcomes(split.validation, split.strong, split.weak),
+        blind_rate=ties_half,
     )
 
 

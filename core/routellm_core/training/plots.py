@@ -1,5 +1,6 @@
 """The learning curve and the calibration of a training run as images; needs matplotlib, extra `eval`."""
 
+import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 
 LEARNING_CURVE_FILE = "learning_curve.png"
 CALIBRATION_FILE = "calibration.png"
+
+_SAME_LOSS = 1e-3  # relative: between the loss while training and that of the router, which differ by rounding alone
 
 
 def save_plots(report: TrainingReport, folder: str | os.PathLike[str]) -> tuple[Path, Path]:
@@ -42,17 +45,30 @@ def save_plots(report: TrainingReport, folder: str | os.PathLike[str]) -> tuple[
 
 
 def draw_learning_curve(report: TrainingReport, axes: "Axes") -> None:
-    """Draw the losses over the steps, the step that was kept, and the loss of the best that knows no prompt."""
+    """Draw the losses over the steps and the step that was kept.
+
+    Beside them the loss of the best that knows no prompt, where it is of the same kind: some trainers lower another loss than
+    that of win rates, such as the one over three labels.
+    """
     steps = [point.step for point in report.history]
     trained = [(point.step, point.training) for point in report.history if point.training is not None]
     if trained:
         axes.plot(*zip(*trained, strict=True), label="training", color="tab:gray")
     axes.plot(steps, [point.validation for point in report.history], marker=".", label="validation", color="tab:blue")
-    if report.baseline_loss is not None:
+    of_win_rates = _is_of_win_rates(report)
+    if report.baseline_loss is not None and of_win_rates:
         axes.axhline(report.baseline_loss, linestyle="--", color="tab:orange", label="knows no prompt")
     axes.axvline(report.best_step, linestyle=":", color="tab:green", label="kept")
-    axes.set(title=f"{report.router}: learning curve", xlabel="step", ylabel="log loss")
+    loss = "log loss" if of_win_rates else "loss that training lowers"
+    axes.set(title=f"{report.router}: learning curve", xlabel="step", ylabel=loss)
     axes.legend()
+
+
+def _is_of_win_rates(report: TrainingReport) -> bool:
+    """Tell whether the losses over time are of the kind of the report's own: at the step that was kept they are then equal."""
+    kept = [point.validation for point in report.history if point.step == report.best_step]
+    loss = report.validation_loss
+    return loss is not None and bool(kept) and math.isclose(kept[0], loss, rel_tol=_SAME_LOSS)
 
 
 def draw_calibration(report: TrainingReport, axes: "Axes") -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from routellm_core.errors import ConfigurationError
 from routellm_core.preferences.battles import PreferenceDataset
+from routellm_core.preferences.partial_files import partial_path
 
 STATE_FILE = "training_state.safetensors"
 
@@ -38,7 +39,7 @@ class TrainingState:
         from safetensors.numpy import save_file
 
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self._path.with_name(f".{STATE_FILE}.{os.getpid()}.partial")
+        partial = partial_path(self._path)
         metadata = {"key": json.dumps(self._key), "facts": json.dumps(facts)}
         try:
             save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, partial, metadata)

@@ -13,7 +13,10 @@ from routellm_core.preferences.battles import PreferenceDataset, read_battles
 from routellm_core.preferences.normalise import normalise_text
 from routellm_core.preferences.outcomes import OutcomeTable, read_outcomes
 from routellm_core.preferences.tables import Table
-from routellm_core.training.default import split_outcomes
+from routellm_core.training.default import split_outcomes, split_sides
+from routellm_core.training.held_out import BattleSplit
+from routellm_core.training.outcome_data import labelled_rows
+from routellm_core.training.pair_router import PairBattles
 
 Learns = Literal["battles", "outcomes", "either"]
 Vectors = Literal["embedder", "model"]
@@ -87,9 +90,12 @@ def read_training_data(path: str | Path, trainer: Trainer, *, name: str) -> tupl
         there are rows of both kinds; else None. Training prompts that are to be measured on, too, are left out of the first.
 
     Raises:
-        ConfigurationError: If the file cannot be read, or holds battles where outcomes are needed.
+        ConfigurationError: If the file cannot be read, has no rows, or holds battles where outcomes are needed.
     """
-    columns = Table(path).columns
+    table = Table(path)
+    if next(table.batches(size=1), None) is None:
+        raise ConfigurationError(f"{path} has no rows: there is nothing to learn from")
+    columns = table.columns
     if not any(column.startswith(("score::", "samples::")) for column in columns):
         if trainer.learns == "outcomes":
             raise ConfigurationError(
@@ -97,13 +103,13 @@ def read_training_data(path: str | Path, trainer: Trainer, *, name: str) -> tupl
                 f"{', '.join(columns)}; battles train mf, sw_ranking, bert, causal_llm and default"
             )
         return read_battles(path), None
-    table = read_outcomes(path)
-    parts = [table]
-    if table.split is not None and 0 < table.split.count("train") < len(table):
-        held_out = np.array([part != "train" for part in table.split])
-        seen = {normalise_text(table.prompts[row]) for row in np.flatnonzero(held_out)}
-        leaked = np.array([normalise_text(prompt) in seen for prompt in table.prompts])
-        parts = [table.select(~held_out & ~leaked), table.select(held_out)]
+    outcomes = read_outcomes(path)
+    parts = [outcomes]
+    if outcomes.split is not None and 0 < outcomes.split.count("train") < len(outcomes):
+        held_out = np.array([part != "train" for part in outcomes.split])
+        seen = {normalise_text(outcomes.prompts[row]) for row in np.flatnonzero(held_out)}
+        leaked = np.array([normalise_text(prompt) in seen for prompt in outcomes.prompts])
+        parts = [outcomes.select(~held_out & ~leaked), outcomes.select(held_out)]
     read: list[Data] = [part.to_battles() if trainer.learns == "battles" else part for part in parts]
     return read[0], read[1] if len(read) == 2 else None
 
@@ -119,6 +125,29 @@ def hold_out(data: Data, *, fraction: float, seed: int) -> tuple[Data, Data]:
     if isinstance(data, PreferenceDataset):
         return data.split(validation_fraction=fraction, seed=seed)
     return split_outcomes(data, fraction=fraction, seed=seed)
+
+
+def check_training_data(trainer: Trainer, training: Any, validation: Any, config: Any) -> None:
+    """Refuse what the trainer would refuse, before anything is embedded.
+
+    Args:
+        trainer: Who learns.
+        training: What from, as `read_training_data` and `hold_out` return it.
+        validation: What is measured on; not looked at for a trainer of outcomes, which draws it.
+        config: Its settings.
+
+    Raises:
+        ConfigurationError: If there is nothing to learn from or to measure on.
+        UnknownModelError: If a model of the pair is not in the data.
+    """
+    if trainer.learns == "outcomes":
+        labelled_rows(training, config)
+    elif trainer.learns == "either":
+        split_sides(training, validation, config)
+    else:
+        split = BattleSplit.of(training, validation, config)
+        for part in (split.training, split.validation) if trainer.reads == "model" else ():
+            PairBattles.of(part, split.strong, split.weak)
 
 
 def make_settings(trainer: Trainer, given: Mapping[str, Any], *, recipe: str | None = None) -> Any:

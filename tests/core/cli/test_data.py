@@ -8,6 +8,7 @@ import pytest
 from routellm_core.cli import main
 from routellm_core.preferences.battles import read_battles
 from routellm_core.preferences.outcomes import read_outcomes
+from support.embeddings_server import EmbeddingsServer
 from support.openai_server import OpenAIServer
 
 ROW = {"prompt": "What is the reason for it?", "model_a": "a", "model_b": "b", "winner": "model_a"}
@@ -122,6 +123,48 @@ def test_decontaminate(routellm, tmp_path):
     code, table, _ = routellm(*arguments, "--dry-run", "--embedder", "none")
     assert code == 0
     assert "b.jsonl, line 2 = e.jsonl, line 1 (text, 1.000)" in table
+
+
+def test_embeddings_are_bought_once(routellm, tmp_path, monkeypatch):
+    pytest.importorskip("openai")
+    pytest.importorskip("lmdb")
+    monkeypatch.setenv("OPENAI_API_KEY", "test")
+    data = jsonl(tmp_path / "b.jsonl", ROW, {**ROW, "prompt": "Name the capital of France, please."})
+    against = jsonl(tmp_path / "e.jsonl", {"prompt": "What is the capital of Chile?"})
+    arguments = ("decontaminate", "--data", data, "--against", against, "--out", "clean.jsonl", "--format", "json")
+    with EmbeddingsServer(dimension=1536) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        arguments += ("--embedder", "openai:text-embedding-3-small", "--embedding-cache", "vectors")
+        first = succeeded(routellm(*arguments))
+        sent = [text for request in server.requests for text in request["input"]]
+        assert len(sent) == len(set(sent)) == 3
+        assert succeeded(routellm(*arguments)) == first
+        assert sum(len(request["input"]) for request in server.requests) == 3
+
+
+def test_a_cache_that_cannot_be_is_named(routellm, tmp_path, monkeypatch):
+    pytest.importorskip("openai")
+    data = jsonl(tmp_path / "b.jsonl", ROW)
+    (tmp_path / "file").write_text("")
+    arguments = ("decontaminate", "--data", data, "--against", data, "--dry-run", "--embedding-cache", "file")
+    assert "--embedder none, which embeds nothing" in refused(routellm(*arguments, "--embedder", "none"))
+    costly = (*arguments, "--embedder", "openai:text-embedding-3-small")
+    monkeypatch.setitem(sys.modules, "lmdb", None)
+    assert 'pip install "routellm-plugins[cache]"' in refused(routellm(*costly))
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    pytest.importorskip("lmdb")
+    assert "--embedding-cache: directory='file' cannot be opened" in refused(routellm(*costly))
+
+
+def test_a_report_that_cannot_be_written_is_refused_before_the_work(routellm, tmp_path):
+    data = jsonl(tmp_path / "b.jsonl", ROW)
+    (tmp_path / "folder").mkdir()
+    arguments = ("decontaminate", "--data", data, "--against", data, "--out", "clean.jsonl", "--report")
+    assert "--report 'folder' cannot be written: it is a folder" in refused(routellm(*arguments, "folder"))
+    assert "there is no folder 'none'" in refused(routellm(*arguments, "none/report.json"))
+    assert not (tmp_path / "clean.jsonl").exists()
+    assert "--out 'none/clean.jsonl' cannot be written" in refused(routellm(*arguments[:6], "none/clean.jsonl"))
 
 
 ANSWERS = [

@@ -11,6 +11,7 @@ from routellm_core.cli import main
 from routellm_core.preferences.battles import write_battles
 from routellm_core.preferences.outcomes import OutcomeTable, read_outcomes, write_outcomes
 from routellm_core.training.trainers import TRAINERS
+from support.embeddings_server import EmbeddingsServer
 from support.hub_server import HubServer, hub_client
 from support.outcomes import topic_table
 
@@ -73,7 +74,7 @@ def test_the_reports_numbers_are_reproduced_by_evaluate(routellm, table, tmp_pat
     )
     assert {path.name for path in out.iterdir()} == {
         "README.md", "config.json", "model.safetensors", "training_report.json", "learning_curve.png", "calibration.png",
-        "held_out.jsonl",
+        "held_out.jsonl", "held_out.jsonl.provenance.json",
     }  # fmt: skip
     code, printed, err = routellm(
         "evaluate", "--router", out, "--benchmark", out / "held_out.jsonl", "--strong", "big", "--weak", "small",
@@ -87,6 +88,56 @@ def test_the_reports_numbers_are_reproduced_by_evaluate(routellm, table, tmp_pat
     }
     assert report["validation_loss"] < report["baseline_loss"]
     assert figures["apgr"]["value"] > 0.6
+    # One battle a prompt and one pair: the losses of the report are these, too.
+    overall = {
+        "log_loss": report["validation_loss"],
+        "prompt_blind_log_loss": report["baseline_loss"],
+        "log_loss_gain": report["metrics"]["log loss gained over it"]["value"],
+    }
+    for name, value in overall.items():
+        assert found[name] == pytest.approx(figures[name], abs=1e-6)
+        assert found[name]["value"] == pytest.approx(value, abs=1e-6)
+        assert found[name]["low"] <= found[name]["value"] <= found[name]["high"]
+    assert found["log_loss_gain"] == pytest.approx(report["metrics"]["log loss gained over it"], abs=1e-6)
+    code, printed, _ = routellm(
+        "evaluate", "--router", out, "--benchmark", out / "held_out.jsonl", "--strong", "big", "--weak", "small",
+        "--no-cache",
+    )  # fmt: skip
+    for name in overall:
+        assert f"{figures[name]['value']:.3f}" in printed
+
+
+def test_the_pairs_losses_are_those_of_evaluate_where_models_are_many(routellm, tmp_path):
+    generator = np.random.default_rng(1)
+    prompts = [f"Question {i} on {('maths', 'poems')[i % 2]}" for i in range(200)]
+    scores = np.stack([[generator.random() < (0.9 if i % 2 == m % 2 else 0.4) for m in range(3)] for i in range(200)])
+    many = OutcomeTable(prompts=tuple(prompts), models=("a", "b", "c"), scores=scores.astype(float))
+    data = write_outcomes(many, tmp_path / "many.csv")
+    report = train(routellm, "--router", "mf", "--data", data, "--strong", "a", "--weak", "b", "--out", tmp_path / "mf")
+    figures = report["metrics"]["reference pair"]
+    assert figures["log_loss"]["value"] != pytest.approx(report["validation_loss"], abs=1e-4)  # of all three pairs
+    for strong, weak, told in (("a", "b", True), ("b", "a", True), ("a", "c", False)):
+        code, printed, _ = routellm(
+            "evaluate", "--router", tmp_path / "mf", "--benchmark",
+            tmp_path / "mf" / "held_out.jsonl" if told else data, "--strong", strong, "--weak", weak,
+            "--format", "json", "--no-cache",
+        )  # fmt: skip
+        assert code == 0
+        [found] = json.loads(printed)["routers"].values()
+        assert ("log_loss" in found) == told
+        if strong == "a" and told:
+            assert {name: found[name] for name in figures if "log_loss" in name} == {
+                name: pytest.approx(figures[name], abs=1e-6) for name in figures if "log_loss" in name
+            }
+        elif told:  # the other way round, the one win rate is the other model's
+            assert found["prompt_blind_log_loss"] == pytest.approx(figures["prompt_blind_log_loss"], abs=1e-9)
+
+
+def test_a_pool_router_does_not_inherit_what_was_held_out_for_another(routellm, table, tmp_path):
+    train(routellm, "--router", "mf", "--data", table, "--out", tmp_path / "r", "--set", "epochs=1")
+    assert (tmp_path / "r" / "held_out.jsonl").is_file()
+    train(routellm, "--router", "knn", "--data", table, "--out", tmp_path / "r")
+    assert not [path.name for path in (tmp_path / "r").iterdir() if path.name.startswith("held_out")]
 
 
 def test_a_router_pushed_and_pulled_elsewhere_scores_the_same_to_the_last_bit(routellm, table, outcomes, tmp_path):
@@ -127,8 +178,76 @@ def test_a_dry_run_checks_everything_and_writes_nothing(routellm, table, tmp_pat
     shown = json.loads(printed)
     assert code == 0
     assert shown["settings"]["seed"] == 7
-    assert "400 battles" in shown["training"]
+    assert "360 battles" in shown["training"]
+    assert "40 battles" in shown["validation"]
     assert not out.exists()
+
+
+HEADER = "prompt,model_a,model_b,winner\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "router", "message"),
+    [
+        ("x.csv", HEADER, "mf", "x.csv has no rows"),
+        ("x.jsonl", "", "mf", "x.jsonl has no rows"),
+        ("x.csv", "prompt,score::a,score::b\n", "knn", "x.csv has no rows"),
+        ("x.csv", "prompt,score::a,score::b\n", "default", "x.csv has no rows"),
+        ("x.csv", "prompt,score::a,score::b\np,1,0\n", "knn", "two different prompts"),
+        ("x.csv", "prompt,score::a,score::b\np,1,0\nq,7,0\n", "knn", "is not in [0, 1]"),
+        ("x.csv", HEADER + "p,a,b,tie\nq,a,b,tie\n", "mf", "reference_strong='gpt-9' has no battle"),
+        ("x.csv", "prompt,model_a,model_b,winner,weight\np,a,b,tie,0\nq,a,b,tie,0\n", "mf", "has the weight 0"),
+        ("x.csv", HEADER + "p,a,b,tie\n", "mf", ""),
+    ],
+)
+@pytest.mark.parametrize("dry", [True, False])
+def test_a_dry_run_refuses_what_training_refuses(routellm, tmp_path, name, content, router, message, dry):
+    (tmp_path / name).write_text(content)
+    pair = ["--strong", "gpt-9"] if "gpt-9" in message else []
+    code, out, err = routellm(
+        "train", "--router", router, "--data", tmp_path / name, "--out", tmp_path / "out", *pair, *["--dry-run"] * dry
+    )
+    assert (code, out) == (2, "")
+    assert message in " ".join(err.split())
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("router", ["mf", "knn"])
+def test_an_out_that_cannot_be_is_named_before_anything_is_learned(routellm, table, tmp_path, monkeypatch, router):
+    monkeypatch.setattr(type(TRAINERS["mf"]), "run", lambda *_, **__: pytest.fail("it was trained"))
+    (tmp_path / "file").write_text("mine")
+    for dry in ([], ["--dry-run"]):
+        code, _, err = routellm("train", "--router", router, "--data", table, "--out", tmp_path / "file", *dry)
+        assert code == 2
+        assert "is a file: name a folder" in " ".join(err.split())
+    code, _, err = routellm("train", "--router", router, "--data", table, "--out", tmp_path / "file" / "below")
+    assert code == 2
+    assert "cannot be written" in err
+    assert "name a folder that can be made" in " ".join(err.split())
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_disk_that_is_full_is_an_error_and_no_traceback(routellm, table, tmp_path, monkeypatch):
+    from routellm_core.training.resume import TrainingState
+
+    def full(self, *_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(TrainingState, "save", full)
+    code, _, err = routellm("train", "--router", "mf", "--data", table, "--out", tmp_path / "out")
+    assert code == 2
+    assert "No space left on device; name a folder" in " ".join(err.split())
+
+
+def test_a_resume_with_nothing_to_go_on_with_says_so(routellm, table, tmp_path):
+    for _ in range(2):  # the second time a finished run is there
+        code, out, err = routellm(
+            "train", "--router", "mf", "--data", table, "--out", tmp_path / "out", "--resume", "--set", "epochs=1",
+            "--format", "json",
+        )  # fmt: skip
+        assert code == 0
+        assert "holds no unfinished run: training begins anew" in " ".join(err.split())
+        assert json.loads(out)["validation_loss"] > 0
 
 
 def test_an_interrupted_run_is_resumed(routellm, table, tmp_path, monkeypatch):
@@ -141,7 +260,11 @@ def test_an_interrupted_run_is_resumed(routellm, table, tmp_path, monkeypatch):
     assert code != 0
     assert not (tmp_path / "cut" / "config.json").exists()
     monkeypatch.setattr(Descent, "_epoch", original)
-    resumed = train(routellm, "--router", "mf", "--data", table, "--out", tmp_path / "cut", "--resume")
+    code, out, err = routellm(
+        "train", "--router", "mf", "--data", table, "--out", tmp_path / "cut", "--resume", "--format", "json"
+    )
+    assert (code, "anew" in err) == (0, False)
+    resumed = json.loads(out)
     assert resumed["history"] == whole["history"]
     assert load_router(tmp_path / "cut").fingerprint == load_router(tmp_path / "whole").fingerprint
     assert not (tmp_path / "cut" / ".training").exists()
@@ -162,7 +285,19 @@ def _interrupt():
         (["--router", "sw_ranking", "--recipe", "paper"], "this router has no recipes"),
         (["--router", "mf", "--embedder", "magic"], "--embedder 'magic' must be default, openai:MODEL"),
         (["--router", "default", "--strong", "huge", "--weak", "small"], "has no model 'huge'; it has: big, small"),
-        (["--router", "default", "--resume"], "trains in one go: there is nothing to --resume"),
+        *(
+            (["--router", router, "--resume"], "trains in one go: there is nothing to --resume")
+            for router in ("default", "sw_ranking", "knn", "mlp", "cluster", "multilabel", "separate")
+        ),
+        (["--router", "mf", "--embedding-cache", "x"], "--embedding-cache says nothing with --embedder default"),
+        (
+            ["--router", "cluster", "--embedder", "tfidf", "--embedding-cache", "x"],
+            "--embedding-cache says nothing with --embedder tfidf",
+        ),
+        (
+            ["--router", "bert", "--model", "m", "--embedding-cache", "x"],
+            "--embedding-cache says nothing with a router",
+        ),
         (["--router", "bert"], "fine-tunes a transformer: say which with --model"),
         (["--router", "knn", "--strong", "big"], "--strong is for a pair"),
     ],
@@ -184,6 +319,37 @@ def test_a_missing_file_and_a_bad_row_are_named(routellm, tmp_path):
     assert code == 2
     assert "'left'" in err
     assert "row" in err or "line" in err
+
+
+def test_what_was_embedded_before_a_crash_is_not_paid_twice(routellm, outcomes, tmp_path, monkeypatch):
+    openai = pytest.importorskip("openai")
+    pytest.importorskip("lmdb")
+    monkeypatch.setenv("OPENAI_API_KEY", "test")
+    monkeypatch.setattr("routellm_core.embedders.cache._PIECE", 100)
+    data = write_outcomes(outcomes, tmp_path / "outcomes.csv")
+    arguments = (
+        "train", "--router", "mf", "--data", data, "--embedder", "openai:text-embedding-3-small", "--set", "epochs=1",
+        "--embedding-cache", tmp_path / "vectors", "--out", tmp_path / "out",
+    )  # fmt: skip
+    with EmbeddingsServer(dimension=1536) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        answer = server.answer
+
+        def refuses(request):
+            server.status = 400 if len(server.requests) == 3 else 200
+            return answer(request)
+
+        monkeypatch.setattr(server, "answer", refuses)
+        with pytest.raises(openai.BadRequestError):
+            routellm(*arguments)
+        bought = [text for request in server.requests[:2] for text in request["input"]]
+        asked = len(server.requests)
+        code, _, err = routellm(*arguments)
+        assert code == 0, err
+        again = [text for request in server.requests[asked:] for text in request["input"]]
+    assert len(bought) == 200
+    assert sorted(bought + again) == sorted(outcomes.prompts)
+    assert load_router(tmp_path / "out").embedder.id == "openai:text-embedding-3-small"
 
 
 def test_every_trainer_is_where_the_table_says_once_it_is_there():

@@ -43,6 +43,25 @@ def test_each_text_is_embedded_once():
     assert inner.calls == [["a", "b"], ["c"]]
 
 
+def test_a_crash_costs_one_piece_of_a_large_batch(tmp_path, monkeypatch):
+    monkeypatch.setattr("routellm_core.embedders.cache._PIECE", 10)
+
+    class Dying(HashEmbedder):
+        def embed(self, texts):
+            if len(self.calls) == 3:
+                raise KeyboardInterrupt
+            return super().embed(texts)
+
+    texts = [f"text {i}" for i in range(45)]
+    with pytest.raises(KeyboardInterrupt):
+        CachedEmbedder(Dying(), directory=tmp_path).embed(texts)
+    inner = HashEmbedder()
+    vectors = CachedEmbedder(inner, directory=tmp_path).embed(texts)
+    assert [len(batch) for batch in inner.calls] == [10, 5]
+    assert embedded(inner) == texts[30:]
+    np.testing.assert_array_equal(vectors, HashEmbedder().embed(texts))
+
+
 def test_least_recently_used_goes_first():
     inner = HashEmbedder()
     cached = CachedEmbedder(inner, max_entries=2)

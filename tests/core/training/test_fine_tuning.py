@@ -1,13 +1,16 @@
 """Fine-tuning of transformers with a few thousand random weights: what is learned, when it ends, and how it goes on."""
 
+import json
 import math
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 
 from routellm_core import load_router
 from routellm_core.errors import ConfigurationError
 from routellm_core.preferences.battles import PreferenceDataset
+from routellm_core.training.resume import STATE_FILE, TrainingState
 from support.tiny_transformers import language_model, require_torch, write_classifier
 
 EASY, HARD = "What is the capital of France? {}", "Prove that the square root of two is irrational: {}"
@@ -57,6 +60,16 @@ def check(router, report, battles, folder):
     assert loaded.thresholds == router.thresholds
 
 
+def has_baseline(report):
+    from matplotlib.figure import Figure
+
+    from routellm_core.training.plots import draw_learning_curve
+
+    axes = Figure().add_subplot()
+    draw_learning_curve(report, axes)
+    return "knows no prompt" in [line.get_label() for line in axes.lines]
+
+
 @pytest.mark.parametrize("head", ["3way", "sigmoid"])
 def test_an_encoder_learns_a_pair(battles, tmp_path, head):
     from routellm_core.training.bert import BertConfig, train_bert
@@ -66,6 +79,7 @@ def test_an_encoder_learns_a_pair(battles, tmp_path, head):
     router, report = train_bert(battles, base, config, state_folder=tmp_path / "work")
     check(router, report, battles, tmp_path / "router")
     assert [point.step for point in report.history] == [20, 40, 60]
+    assert has_baseline(report) == (head == "sigmoid")  # with three labels, another loss is lowered
 
 
 def test_a_language_model_learns_to_write_labels(battles, llama, tmp_path):
@@ -74,6 +88,7 @@ def test_a_language_model_learns_to_write_labels(battles, llama, tmp_path):
     config = pair(CausalLLMConfig, adapter="full", steps=60, evaluate_every=20)
     router, report = train_causal_llm(battles, llama, config, state_folder=tmp_path / "work")
     assert report.history[-1].validation < np.log(3)  # of the whole vocabulary, it writes hardly anything but labels
+    assert not has_baseline(report)
     check(router, report, battles, tmp_path / "router")
 
 
@@ -184,8 +199,14 @@ def test_a_run_that_was_killed_goes_on_from_its_last_measurement(battles, llama,
         patch.setattr(Trainer, "training_step", step)
         with pytest.raises(KeyboardInterrupt):
             train_causal_llm(battles, llama, config, state_folder=tmp_path / "cut")
+    with safe_open(tmp_path / "cut" / STATE_FILE, framework="numpy") as state:
+        before = json.loads(state.metadata()["facts"])["seconds"]
+        key = json.loads(state.metadata()["key"])
+    assert before > 0
+    TrainingState(tmp_path / "cut", key).save({}, {"seconds": before + 1000})  # as though the first part had been long
     rates = recorded(monkeypatch)
     router, resumed = train_causal_llm(battles, llama, config, state_folder=tmp_path / "cut")
+    assert before + 1000 < resumed.seconds < before + 1000 + 10 * whole.seconds
     assert len(rates) == 8  # the state after step 4 was kept
     assert rates[:3] == pytest.approx(done[4:])  # the learning rate goes on, too
     assert [point.step for point in resumed.history] == [4, 8, 12]

@@ -32,6 +32,8 @@ def test_outcomes_are_the_strong_models_whichever_side_it_was_on():
 def test_a_pair_that_never_met_is_named():
     with pytest.raises(ConfigurationError, match="no battle between 'weak' and 'other'"):
         PairBattles.of(battles(), "weak", "other")
+    with pytest.raises(ConfigurationError, match="no battle between 'strong' and 'weak'"):
+        PairBattles.of(battles([0, 0, 1, 0, 0, 0]), "strong", "weak")
     with pytest.raises(ConfigurationError, match="no battle between 'weak' and 'absent'"):
         PairBattles.of(battles(), "weak", "absent")
 
@@ -62,4 +64,5 @@ def test_the_baseline_is_the_weighted_mean_of_what_the_win_rate_stands_for(ties_
     assert held_out.outcome.tolist() == [0.5 if ties_win_half else 0.0, 0.0, 1.0]
     assert held_out.weight.tolist() == [1.0, 2.0, 3.0]
     assert held_out.prompt_index.tolist() == [0, 1, 0]
-    assert held_out.pair.column("strong").tolist() == [0.75, 0.0]
+    assert held_out.pair.column("strong").tolist() == [0.875, 0.0]  # on v a tie of weight 1 and a win of weight 3
+    assert held_out.blind_rate == pytest.approx((1 + 4 * 0.5 + 5 + 6) / 18)

@@ -1,13 +1,14 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from routellm_core.errors import ConfigurationError
 from routellm_core.preferences.battles import PreferenceDataset
-from routellm_core.training.held_out import pair_outcomes, paired_gain
+from routellm_core.training.held_out import pair_outcomes, paired_gain, reference_pair
 from routellm_core.training.measures import calibration_table, log_loss, prompt_blind_rates
-from routellm_core.training.plots import save_plots
+from routellm_core.training.plots import draw_learning_curve, save_plots
 from routellm_core.training.report import CalibrationBin, LossPoint, TrainingReport
 
 REPORT = TrainingReport(
@@ -59,6 +60,17 @@ def test_plots_are_written_without_a_display(tmp_path, monkeypatch):
     assert all(file.read_bytes().startswith(b"\x89PNG") for file in files)
 
 
+@pytest.mark.parametrize(("validation_loss", "drawn"), [(0.65, True), (0.65003, True), (0.6, False)])
+def test_the_loss_that_knows_no_prompt_is_drawn_beside_losses_of_its_kind(validation_loss, drawn):
+    pytest.importorskip("matplotlib")
+    from matplotlib.figure import Figure
+
+    axes = Figure().add_subplot()
+    draw_learning_curve(replace(REPORT, validation_loss=validation_loss), axes)
+    assert ("knows no prompt" in [line.get_label() for line in axes.lines]) == drawn
+    assert axes.get_ylabel() == ("log loss" if drawn else "loss that training lowers")
+
+
 # The numbers in it
 
 
@@ -105,6 +117,28 @@ def test_the_battles_of_a_pair_become_outcomes():
     assert table.scores.tolist() == [[0.75, 0.25], [0.0, 1.0]]
     assert pair_outcomes(battles, "y", "z") is None
     assert pair_outcomes(battles, "y", "absent") is None
+
+
+def weighted(weight):
+    return PreferenceDataset.from_columns(
+        prompt=["q", "q", "q", "r", "r"],
+        model_a=["x", "x", "y", "x", "x"],
+        model_b=["y", "y", "x", "z", "z"],
+        winner=["model_a", "model_b", "model_b", "model_a", "tie"],
+        weight=weight,
+    )
+
+
+def test_the_weights_of_battles_count_in_the_pair():
+    # Three battles of x and y against two of x and z, which weigh more.
+    assert reference_pair(weighted(None), None, None) == ("x", "y")
+    assert reference_pair(weighted([1, 1, 1, 2, 2]), None, None) == ("x", "z")
+    assert reference_pair(weighted([1, 1, 1, 2, 2]), None, "x") == ("z", "x")
+    assert pair_outcomes(weighted([2, 1, 5, 1, 1]), "x", "y").scores.tolist() == [[7 / 8, 1 / 8]]
+    assert pair_outcomes(weighted([2, 1, 5, 0, 3]), "x", "z").scores.tolist() == [[0.5, 0.5]]
+    assert pair_outcomes(weighted([2, 1, 5, 0, 0]), "x", "z") is None  # what weighs nothing says nothing
+    # The better one is by weights, too: x lost to y where it counts.
+    assert reference_pair(weighted([1, 9, 1, 0, 0]), None, None) == ("y", "x")
 
 
 def test_a_gain_is_resampled_by_prompt():
