@@ -75,10 +75,10 @@ def labels(
     draws: Annotated[int, typer.Option(min=1, help="Demonstrations: how often each question is asked.")] = 4,
     shots: Annotated[int, typer.Option(min=1, help="Demonstrations: how many before each question.")] = 5,
     pool: Annotated[
-        int, typer.Option(min=1, help="Demonstrations: how many questions, the first, are kept for them.")
+        int, typer.Option(min=1, help="Demonstrations: how many questions are kept for them, of each group in turn.")
     ] = 20,
     batch_size: Annotated[int, typer.Option(min=1, help="Questions that a local model reads at once.")] = 16,
-    seed: Annotated[int, typer.Option(help="Of the demonstrations.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the demonstrations, and of which questions they are drawn from.")] = 0,
     report: Annotated[
         str | None, typer.Option(help="Also write report.html, result.json and the figure to this folder (extra eval).")
     ] = None,
@@ -98,6 +98,7 @@ def labels(
         routellm robustness labels --data q.csv --remote big=gpt-4.1 --out outcomes.csv --report report
     """
     from routellm_core.preferences.outcomes import write_outcomes
+    from routellm_core.robustness.demonstrations import split_pool
     from routellm_core.robustness.files import read_items
     from routellm_core.robustness.items import select_items
     from routellm_core.robustness.labels import demonstration_labels, permutation_labels
@@ -113,10 +114,11 @@ def labels(
         if average is Average.permutations:
             table = permutation_labels(found.items, models, rule=rule.value if rule else "symbol", progress=advance)
         else:
+            shown, asked = split_pool(found.items, pool, seed=seed)
             table = demonstration_labels(
-                found.items[pool:],
+                asked,
                 models,
-                found.items[:pool],
+                shown,
                 rule=rule.value if rule else "hybrid",
                 shots=shots,
                 draws=draws,

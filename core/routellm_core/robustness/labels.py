@@ -92,7 +92,17 @@ def demonstration_labels(
         for draw in range(draws)
     ]
     answers = _ask(models, rounds, rule, progress)
-    about = {"averaged over": f"{draws} draws of {shots} {kind} demonstrations", "scoring rule": rule, "seed": seed}
+    about = {
+        "averaged over": f"{draws} draws of {shots} {kind} demonstrations",
+        "scoring rule": rule,
+        "seed": seed,
+        "demonstrations": {
+            "kind": _shown_kind(kind, items, pool, shots),
+            "shots": shots,
+            "draws": draws,
+            "pool": [item.id for item in pool],
+        },
+    }
     return average_answers(items, answers, name=name, provenance=about)
 
 
@@ -169,6 +179,14 @@ def _variances(samples: NDArray[np.float64]) -> NDArray[np.float64]:
     valid = counts > 1
     mean = (spread * valid).sum(axis=0) / np.maximum(valid.sum(axis=0), 1)
     return np.asarray(np.where(valid.any(axis=0), mean, np.nan))
+
+
+def _shown_kind(kind: Kind, items: Sequence[Item], pool: Sequence[Item], shots: int) -> str:
+    """Return the kind of demonstrations, and where "mixed" could not have one of another group."""
+    alone = sum(shots == 1 or all(one.group == item.group for one in pool) for item in items)
+    if kind != "mixed" or not alone:
+        return kind
+    return "mixed, no other group" + ("" if alone == len(items) else f" for {alone} of {len(items)} items")
 
 
 def _template(item: Item) -> str:

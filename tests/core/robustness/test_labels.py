@@ -1,6 +1,7 @@
 """Averaged labels: what is averaged, over what, and how far single results differ."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -64,6 +65,9 @@ def test_demonstrations_are_drawn_anew():
     assert len(drawn) == 5
     assert all(len(shown[0]) == 3 for _, shown, _ in model.asked)
     assert table.provenance["averaged over"] == "5 draws of 3 mixed demonstrations"
+    shown = table.provenance["demonstrations"]
+    assert shown["pool"] == [item.id for item in POOL]
+    assert (shown["shots"], shown["draws"]) == (3, 5)
     assert table.provenance["seed"] == 7
     assert 0 < label_variances(table)[0] < 0.4
     again = demonstration_labels(ITEMS, [Model("m", model.choose)], POOL, shots=3, draws=5, seed=7)
@@ -110,3 +114,15 @@ def test_refuses():
         average_answers(ITEMS, {"m": [Answers((ITEMS[0],), (0,), "symbol")]})
     with pytest.raises(ConfigurationError, match=r"rounds of answers, 1 or more, not \[0\]"):
         average_answers(ITEMS, {"m": []})
+
+
+def test_demonstrations_say_where_there_was_no_other_group():
+    def kind(items, pool):
+        table = demonstration_labels(items, [Model("m", lambda *_: 0)], pool, shots=2, draws=1)
+        return table.provenance["demonstrations"]["kind"]
+
+    alike = [replace(item, group="x") for item in POOL]
+    inside = [replace(item, group="x") for item in ITEMS]
+    assert kind(inside, [*alike[:1], replace(POOL[1], group="y")]) == "mixed"
+    assert kind(inside, alike) == "mixed, no other group"
+    assert kind([inside[0], replace(ITEMS[1], group="y")], alike) == "mixed, no other group for 1 of 2 items"
