@@ -76,7 +76,12 @@ def demonstrate(
     elif kind == "trivial":
         chosen = _take(TRIVIAL_ITEMS, shots, kind)
     elif kind == "out-of-domain":
-        chosen = _take([one for one in others if one.group != item.group], shots, kind)
+        foreign = [one for one in others if one.group != item.group]
+        if not foreign:
+            raise ConfigurationError(
+                f"'out-of-domain' demonstrations need items of another group than {item.group!r}, and the pool has none"
+            )
+        chosen = _take(foreign, shots, kind)
     else:
         chosen = _take(others, shots, kind)
     if kind == "order":
@@ -87,6 +92,8 @@ def demonstrate(
 
 
 def _take(items: Sequence[Item], shots: int, kind: str) -> list[Item]:
+    if not items:
+        raise ConfigurationError(f"{kind!r} demonstrations: the pool is empty")
     if shots < 1 or len(items) < shots:
         raise ConfigurationError(f"{kind!r} demonstrations: shots must be 1 to {len(items)}, not {shots!r}")
     return list(items[:shots])

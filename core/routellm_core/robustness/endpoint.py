@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, get_args
+from urllib.parse import urlsplit
 
 from routellm_core.errors import ConfigurationError, RouteLLMError
 from routellm_core.robustness.demonstrations import Demonstration
@@ -67,6 +68,7 @@ class EndpointModel:
         self._top_count = _TOP[0]
         self._limit_name = "max_tokens"
         self.name = name or model
+        self.about = {"endpoint": _address(client), "model": model}
 
     def __repr__(self) -> str:
         return f"EndpointModel({self._model!r})"
@@ -118,7 +120,8 @@ class EndpointModel:
                 pool.shutdown(cancel_futures=True)
                 raise
         by = "generated text" if reading == "text" else "top log-probabilities"
-        return Answers(tuple(items), tuple(chosen), f"symbol, {by}")
+        instruction = _REPEAT_CUE if reading == "text" else ""
+        return Answers(tuple(items), tuple(chosen), f"symbol, {by}", instruction)
 
     def _by_text(self, item: Item, prompt: str) -> int | None:
         reply = self._call(f"{_REPEAT_CUE}\n\n{prompt}", self._max_tokens)
@@ -170,6 +173,12 @@ class EndpointModel:
         if not answer.choices:
             raise EndpointError(f"model {self._model!r} answered without a choice")
         return answer.choices[0]
+
+
+def _address(client: Any) -> str | None:
+    """Return where the client sends its calls, without what may be secret."""
+    parts = urlsplit(str(getattr(client, "base_url", "")))
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" if parts.netloc else None
 
 
 def likeliest(item: Item, top: dict[str, float]) -> int | None:

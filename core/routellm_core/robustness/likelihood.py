@@ -76,6 +76,7 @@ class CausalScorer:
         self._cache_name = cache_argument(model)
         self._positions = _text_config(model).get("max_position_embeddings")
         self._prefix_cache = prefix_cache and {"position_ids", self._cache_name} <= self._takes and self._can_share()
+        self.about = {"path": str(model.config.name_or_path), "revision": revision or _commit(model)}
         self.name = name or str(model.config.name_or_path).rstrip("/").rpartition("/")[2] or "model"
 
     def __repr__(self) -> str:
@@ -229,6 +230,11 @@ class CausalScorer:
             use_cache=keep or cache is not None,
             **{name: value for name, value in options.items() if name in self._takes},
         )
+
+
+def _commit(model: Any) -> str | None:
+    """Return the commit on the Hub that the weights are of."""
+    return getattr(model.config, "_commit_hash", None)
 
 
 def _text_config(model: Any) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """How a language model's answer to a multiple-choice question is read: scoring rules (arXiv 2402.01781, section 3)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol, get_args
+from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,11 +68,13 @@ class Answers:
         items: As they were asked.
         chosen: The position of each answer; None where it cannot be read.
         how: How answers were read: the rule, and by what.
+        instruction: What stood before every prompt.
     """
 
     items: tuple[Item, ...]
     chosen: tuple[int | None, ...]
     how: str
+    instruction: str = ""
 
     @property
     def correct(self) -> NDArray[np.float64]:
@@ -155,6 +157,8 @@ class LikelihoodModel:
         self._scorer = scorer
         self._normalisation = normalisation
         self.name = scorer.name
+        self.about: Mapping[str, Any] = getattr(scorer, "about", {})
+        """Which model it is, for the provenance of tables."""
 
     def answer(
         self,

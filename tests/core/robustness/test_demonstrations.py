@@ -102,3 +102,10 @@ def test_demonstrations_are_put_as_the_item_is():
 def test_refuses(kind, shots, message):
     with pytest.raises(ConfigurationError, match=message):
         demonstrate(ITEM, POOL, kind, shots=shots)
+
+
+def test_names_what_the_pool_lacks():
+    with pytest.raises(ConfigurationError, match="of another group than 'a', and the pool has none"):
+        demonstrate(ITEM, [one for one in POOL if one.group == "a"], "out-of-domain")
+    with pytest.raises(ConfigurationError, match="'first' demonstrations: the pool is empty"):
+        demonstrate(ITEM, [], "first")
