@@ -211,7 +211,9 @@ _ABOUT_TEXT = re.compile(
     r"\b(?:first|last)\s+(?:option|choice|answer)\b|\bwhich\s+(?:one\s+)?of\s+the\s+above\b", re.IGNORECASE
 )
 
-_BY_NUMBER = re.compile(r"\b(?:both|either|neither)\s+\(?(\d)\)?\s+(?:and|or|nor|&)\s+\(?(\d)\)?\W*\Z", re.IGNORECASE)
+_BY_NUMBER = re.compile(
+    rf"\b(?:both|either|neither|{_OPTIONS})\s+\(?(\d)\)?\s+(?:and|or|nor|&)\s+\(?(\d)\)?\W*\Z", re.IGNORECASE
+)
 
 
 @cache

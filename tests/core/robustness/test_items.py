@@ -118,6 +118,7 @@ def test_order_dependent_numbers(text, depends):
 def test_numbers_are_of_choices_unless_the_question_has_them():
     choices = ("one", "two", "three", "Both 2 and 3.")
     assert depends_on_order(Item("i", "Which holds?", choices))
+    assert depends_on_order(Item("i", "Which holds?", ("one", "two", "three", "Options 1 and 2")))
     assert not depends_on_order(Item("i", "1. It is. 2. It was. 3. It will be. Which holds?", choices))
 
 
