@@ -6,6 +6,7 @@ from pathlib import Path
 import openai
 import pytest
 
+from routellm_core.robustness.demonstrations import demonstrate
 from routellm_core.robustness.endpoint import EndpointModel
 from routellm_core.robustness.perturbations import replace_symbols
 from routellm_core.robustness.scoring import LikelihoodModel, continuations, render
@@ -30,12 +31,13 @@ def items():
     return module.questions()[:8]
 
 
-@pytest.mark.parametrize("rule", ["symbol", "hybrid"])
-def test_likelihoods_equal_a_straight_computation(scorer, items, rule):
+@pytest.mark.parametrize(("rule", "shots"), [("symbol", 0), ("hybrid", 0), ("cloze", 0), ("hybrid", 2)])
+def test_likelihoods_equal_a_straight_computation(scorer, items, rule, shots):
     import torch
 
     asked = [replace_symbols(item) for item in items] if rule == "symbol" else items
-    prompts = [render(item, rule=rule) for item in asked]
+    shown = [demonstrate(item, items, "first", shots=shots) if shots else () for item in asked]
+    prompts = [render(item, before, rule=rule) for item, before in zip(asked, shown, strict=True)]
     texts = [continuations(item, rule=rule) for item in asked]
     found = scorer.log_likelihoods(prompts, texts)
     model, made = scorer._model, scorer._tokenizer

@@ -12,9 +12,13 @@ class LogprobServer:
 
     Args:
         top: From the last message's text to (token, log-probability) pairs, the likeliest first.
+        most: How many log-probabilities a call may ask for; more are refused.
+        refused: A parameter that is refused.
     """
 
-    def __init__(self, top: Callable[[str], list[tuple[str, float]]]) -> None:
+    def __init__(
+        self, top: Callable[[str], list[tuple[str, float]]], *, most: int = 20, refused: str | None = None
+    ) -> None:
         self.bodies: list[dict[str, Any]] = []
         lock, bodies = threading.Lock(), self.bodies
 
@@ -27,6 +31,10 @@ class LogprobServer:
                 with lock:  # one model, one call at a time
                     bodies.append(body)
                     pairs = top(body["messages"][-1]["content"])
+                if refused in body or body.get("top_logprobs", 0) > most:
+                    wrong = refused if refused in body else "top_logprobs"
+                    self._reply(400, {"error": {"message": f"Unsupported parameter: {wrong!r}"}})
+                    return
                 found = [{"token": token, "logprob": value, "bytes": None} for token, value in pairs]
                 logprobs = {
                     "content": [{**found[0], "top_logprobs": found[: body.get("top_logprobs", 0)]}],
@@ -45,8 +53,11 @@ class LogprobServer:
                     "model": body["model"],
                     "choices": [choice],
                 }
+                self._reply(200, answer)
+
+            def _reply(self, status: int, answer: dict[str, Any]) -> None:
                 data = json.dumps(answer).encode()
-                self.send_response(200)
+                self.send_response(status)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()

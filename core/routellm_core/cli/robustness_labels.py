@@ -1,9 +1,10 @@
 """`routellm robustness labels`."""
 
 import json
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +12,9 @@ from routellm_core.cli.named import parse_named
 from routellm_core.cli.output import print_tables
 from routellm_core.errors import ConfigurationError, MissingDependencyError
 from routellm_core.progress import progress_bar
+
+if TYPE_CHECKING:
+    from routellm_core.robustness.items import Item
 
 
 class Format(StrEnum):
@@ -75,10 +79,10 @@ def labels(
     draws: Annotated[int, typer.Option(min=1, help="Demonstrations: how often each question is asked.")] = 4,
     shots: Annotated[int, typer.Option(min=1, help="Demonstrations: how many before each question.")] = 5,
     pool: Annotated[
-        int, typer.Option(min=1, help="Demonstrations: how many questions, the first, are kept for them.")
+        int, typer.Option(min=1, help="Demonstrations: how many questions are kept for them, of each group in turn.")
     ] = 20,
     batch_size: Annotated[int, typer.Option(min=1, help="Questions that a local model reads at once.")] = 16,
-    seed: Annotated[int, typer.Option(help="Of the demonstrations.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the demonstrations, and of which questions they are drawn from.")] = 0,
     report: Annotated[
         str | None, typer.Option(help="Also write report.html, result.json and the figure to this folder (extra eval).")
     ] = None,
@@ -86,7 +90,8 @@ def labels(
 ) -> None:
     """Make outcomes that do not hang on how a multiple-choice question was put.
 
-    Every question is asked several times, and its score is the share of right answers. [bold]permutations[/bold] asks it in every
+    Every question is asked several times, and its score is the share of right answers; one that cannot be read is wrong.
+    [bold]permutations[/bold] asks it in every
     cyclic order of its choices; [bold]demonstrations[/bold] behind several draws of answered questions, a trivial one and one of
     another group among them. The table trains and evaluates routers like any other; how it was made is written beside it.
 
@@ -98,36 +103,51 @@ def labels(
         routellm robustness labels --data q.csv --remote big=gpt-4.1 --out outcomes.csv --report report
     """
     from routellm_core.preferences.outcomes import write_outcomes
+    from routellm_core.preferences.tables import check_table_name
+    from routellm_core.robustness.demonstrations import split_pool
     from routellm_core.robustness.files import read_items
     from routellm_core.robustness.items import select_items
-    from routellm_core.robustness.labels import demonstration_labels, permutation_labels
-    from routellm_core.robustness.report import label_tables, write_label_report
+    from routellm_core.robustness.labels import demonstration_labels, permutation_labels, prompt_templates
+    from routellm_core.robustness.report import label_ranking, label_tables, unreadable_warnings, write_label_report
 
+    if not (local or remote):
+        raise ConfigurationError("there is no model to ask: name one with --local NAME=PATH or --remote NAME=MODEL")
+    if rule is None:
+        rule = Scoring.symbol if average is Average.permutations else Scoring.hybrid
+    if remote and rule is not Scoring.symbol:
+        raise ConfigurationError(
+            f"rule {rule.value!r} cannot be had of --remote: take --rule symbol, or --local models alone"
+        )
+    check_table_name(out)
     found = select_items(read_items(data))
     if average is Average.demonstrations and found.items and len(found) <= pool:
         raise ConfigurationError(
             f"--pool keeps {pool} questions for demonstrations: there are {len(found)}, none is left"
         )
     models = [*_local(local or (), batch_size, normalisation.value), *_remote(remote or (), base_url)]
+    asked: Sequence[Item] = found.items
     with progress_bar("Asking") as advance:
         if average is Average.permutations:
-            table = permutation_labels(found.items, models, rule=rule.value if rule else "symbol", progress=advance)
+            table = permutation_labels(asked, models, rule=rule.value, progress=advance)
         else:
+            shown, asked = split_pool(found.items, pool, seed=seed)
             table = demonstration_labels(
-                found.items[pool:],
-                models,
-                found.items[:pool],
-                rule=rule.value if rule else "hybrid",
-                shots=shots,
-                draws=draws,
-                seed=seed,
-                progress=advance,
+                asked, models, shown, rule=rule.value, shots=shots, draws=draws, seed=seed, progress=advance
             )
-    write_outcomes(table, out, in_rows=True)
+    templates = prompt_templates(asked, rule.value)
+    write_outcomes(table, out, in_rows=[{"prompt template": template} for template in templates])
+    for warning in unreadable_warnings(table):
+        typer.echo(f"warning: {warning}", err=True)
     if report is not None:
         write_label_report(table, report)
     if format is Format.json:
-        typer.echo(json.dumps({"out": str(out), **found.to_dict(), "provenance": dict(table.provenance)}))
+        told = {
+            "out": str(out),
+            **found.to_dict(),
+            "ranking": label_ranking(table),
+            "provenance": dict(table.provenance),
+        }
+        typer.echo(json.dumps(told, allow_nan=False))
         return
     print_tables(label_tables(table))
     typer.echo(f"{found.unreadable} rows left out: no multiple-choice question")

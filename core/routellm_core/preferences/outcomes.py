@@ -215,13 +215,16 @@ def read_outcomes(
     return reader.table(table.origin, name or table.path.stem, provenance or reader.told())
 
 
-def write_outcomes(table: OutcomeTable, path: str | os.PathLike[str], *, in_rows: bool = False) -> Path:
+def write_outcomes(
+    table: OutcomeTable, path: str | os.PathLike[str], *, in_rows: bool | Sequence[Mapping[str, Any]] = False
+) -> Path:
     """Write a table to a .csv, .jsonl or .parquet file that `read_outcomes` reads, and its provenance beside it.
 
     Args:
         table: The table.
         path: The file; an existing one is replaced. Provenance, if there is any, goes to `<file>.provenance.json`.
-        in_rows: Also write it into every row, as a column of JSON: rows that are taken elsewhere then still tell it.
+        in_rows: Also write it into every row, as a column of JSON: rows that are taken elsewhere then still tell it. Or what
+            each row says otherwise than the table does, n mappings.
     """
     texts = {"prompt_id": table.prompt_ids, "task": table.groups, "prompt": table.prompts, "split": table.split}
     columns: dict[str, Sequence[Any]] = {name: values for name, values in texts.items() if values is not None}
@@ -231,9 +234,10 @@ def write_outcomes(table: OutcomeTable, path: str | os.PathLike[str], *, in_rows
             columns |= {f"{kind}::{model}": _without_nan(values[:, j]) for j, model in enumerate(table.models)}
     if table.samples is not None:
         for j, model in enumerate(table.models):
-            columns[f"samples::{model}"] = [_without_nan(row[~np.isnan(row)]) for row in table.samples[:, j]]
+            columns[f"samples::{model}"] = [_without_nan(row) for row in table.samples[:, j]]
     if in_rows:
-        columns["provenance"] = [json.dumps(dict(table.provenance), ensure_ascii=False)] * len(table)
+        own = [{}] * len(table) if in_rows is True else in_rows
+        columns["provenance"] = [json.dumps({**table.provenance, **row}, ensure_ascii=False) for row in own]
     names = list(columns)
     rows = (dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True))
     written = write_table(rows, path, columns=names)

@@ -19,7 +19,8 @@ _RUNS_OF_SPACES = re.compile(r"(?<=\S) {2,}(?=\S)")
 def canonical_prompt(prompt: str) -> str:
     """Put a multiple-choice question in the one way that does not depend on how it was put.
 
-    The choices are sorted and called A, B, C, …; spaces are single, and the last line is "Answer:".
+    The choices are sorted and called A, B, C, …; spaces are single, the last line is "Answer:", and a first line that names the
+    subject of multiple-choice questions is left out.
 
     Args:
         prompt: Any text.
@@ -64,4 +65,4 @@ class CanonicalRouter(PairRouter):
     @cached_property
     def fingerprint(self) -> str:
         """That of the router, and that prompts were made canonical."""
-        return f"{self._router.fingerprint}+canonical-1"
+        return f"{self._router.fingerprint}+canonical-2"

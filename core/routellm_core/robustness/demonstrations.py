@@ -2,7 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import Literal, get_args
+
+import numpy as np
 
 from routellm_core.errors import ConfigurationError
 from routellm_core.robustness.items import Item, known_gold
@@ -48,8 +51,8 @@ def demonstrate(
         kind: "none"; "first", the first of the pool; "order", the same in an order random for each item; "biased", the same with
             the right answer at `position` in each; "trivial", questions anybody can answer; "out-of-domain", items of other
             groups; "correct-in-context" and "incorrect-in-context", the item itself with its right or a wrong answer; "mixed",
-            items of the pool whose right answers stand at positions without a pattern, of which one is trivial and one of
-            another group (arXiv 2402.01781 recommends this).
+            one trivial item, one of another group if there is one, and for the others items of the item's own group, or of any
+            where those are too few; right answers stand at positions without a pattern (arXiv 2402.01781 recommends this).
         shots: How many; one for the two "in-context" kinds.
         position: For "biased".
         seed: Another seed, another choice.
@@ -73,7 +76,12 @@ def demonstrate(
     elif kind == "trivial":
         chosen = _take(TRIVIAL_ITEMS, shots, kind)
     elif kind == "out-of-domain":
-        chosen = _take([one for one in others if one.group != item.group], shots, kind)
+        foreign = [one for one in others if one.group != item.group]
+        if not foreign:
+            raise ConfigurationError(
+                f"'out-of-domain' demonstrations need items of another group than {item.group!r}, and the pool has none"
+            )
+        chosen = _take(foreign, shots, kind)
     else:
         chosen = _take(others, shots, kind)
     if kind == "order":
@@ -84,6 +92,8 @@ def demonstrate(
 
 
 def _take(items: Sequence[Item], shots: int, kind: str) -> list[Item]:
+    if not items:
+        raise ConfigurationError(f"{kind!r} demonstrations: the pool is empty")
     if shots < 1 or len(items) < shots:
         raise ConfigurationError(f"{kind!r} demonstrations: shots must be 1 to {len(items)}, not {shots!r}")
     return list(items[:shots])
@@ -91,17 +101,48 @@ def _take(items: Sequence[Item], shots: int, kind: str) -> list[Item]:
 
 def _mixed(item: Item, others: Sequence[Item], shots: int, seed: int) -> list[Item]:
     rng = item_rng(seed, item, "mixed demonstrations")
-    foreign = [one for one in others if one.group != item.group]
+    foreign, own = (
+        _shuffled([one for one in others if (one.group != item.group) is other], rng) for other in (True, False)
+    )
     mixed = [TRIVIAL_ITEMS[int(rng.integers(len(TRIVIAL_ITEMS)))]]
-    mixed += [foreign[int(rng.integers(len(foreign)))]] if foreign and shots > 1 else []
-    own = [one for one in others if one not in mixed]
-    left = shots - len(mixed)
-    if left < 0 or len(own) < left:
-        raise ConfigurationError(f"'mixed' demonstrations: shots must be 1 to {len(own) + len(mixed)}, not {shots!r}")
-    mixed += [own[int(i)] for i in rng.permutation(len(own))[:left]]
+    if shots > 1:
+        mixed += foreign[:1]
+    rest = [*own, *foreign[1:]]  # others of another group only where its own are too few
+    if not 0 <= shots - len(mixed) <= len(rest):
+        raise ConfigurationError(f"'mixed' demonstrations: shots must be 1 to {len(others) + 1}, not {shots!r}")
+    mixed += rest[: shots - len(mixed)]
     start = int(rng.integers(26))
     placed = [fix_gold(one, (start + i) % len(one.choices)) for i, one in enumerate(mixed)]  # as even as can be
-    return [placed[int(i)] for i in rng.permutation(len(placed))]  # and in no order
+    return _shuffled(placed, rng)  # and in no order
+
+
+def _shuffled(items: Sequence[Item], rng: np.random.Generator) -> list[Item]:
+    return [items[int(i)] for i in rng.permutation(len(items))]
+
+
+def split_pool(items: Sequence[Item], size: int, *, seed: int = 0) -> tuple[list[Item], list[Item]]:
+    """Take items to demonstrate with out of those that are asked: at random, and from every group in turn.
+
+    Args:
+        items: More than `size`.
+        size: How many the pool gets, 1 or more.
+        seed: Another seed, another pool.
+
+    Returns:
+        The pool, and the others in their order.
+
+    Raises:
+        ConfigurationError: If none would be left to ask, or none be in the pool.
+    """
+    if not 1 <= size < len(items):
+        raise ConfigurationError(f"a pool of {size} of {len(items)} questions leaves none to ask, or none to show")
+    rng = np.random.default_rng(seed)
+    groups: dict[str, list[int]] = {}
+    for place in rng.permutation(len(items)).tolist():
+        groups.setdefault(items[place].group, []).append(place)
+    turns = [place for turn in zip_longest(*groups.values()) for place in turn if place is not None]
+    chosen = set(turns[:size])
+    return [items[i] for i in sorted(chosen)], [item for i, item in enumerate(items) if i not in chosen]
 
 
 def _like(one: Item, item: Item) -> Item:

@@ -1,21 +1,23 @@
 """Multiple-choice questions to a model behind an OpenAI-compatible endpoint."""
 
 import math
-import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, get_args
+from urllib.parse import urlsplit
 
 from routellm_core.errors import ConfigurationError, RouteLLMError
-from routellm_core.preferences.golden import extract_choice
-from routellm_core.preferences.normalise import normalise_text
 from routellm_core.robustness.demonstrations import Demonstration
-from routellm_core.robustness.items import LETTERS, Item
+from routellm_core.robustness.items import Item
+from routellm_core.robustness.reading import read_answer
 from routellm_core.robustness.scoring import Answers, Progress, Rule, check_demonstrations, render
 
 Reading = Literal["auto", "log-probabilities", "text"]
 
-_REFUSED = (400, 422)
+_TOP = (20, 5)
+"""How many log-probabilities are asked for; some servers allow no more than five."""
+
+_TOO_MANY_CALLS = 429
 _REPEAT_CUE = "Reply with the symbol of the right choice alone."
 
 
@@ -63,7 +65,10 @@ class EndpointModel:
         self._reading = reading
         self._max_tokens = max_tokens
         self._concurrency = concurrency
+        self._top_count = _TOP[0]
+        self._limit_name = "max_tokens"
         self.name = name or model
+        self.about = {"endpoint": _address(client), "model": model}
 
     def __repr__(self) -> str:
         return f"EndpointModel({self._model!r})"
@@ -115,10 +120,11 @@ class EndpointModel:
                 pool.shutdown(cancel_futures=True)
                 raise
         by = "generated text" if reading == "text" else "top log-probabilities"
-        return Answers(tuple(items), tuple(chosen), f"symbol, {by}")
+        instruction = _REPEAT_CUE if reading == "text" else ""
+        return Answers(tuple(items), tuple(chosen), f"symbol, {by}", instruction)
 
     def _by_text(self, item: Item, prompt: str) -> int | None:
-        reply = self._call(f"{_REPEAT_CUE}\n\n{prompt}", max_tokens=self._max_tokens)
+        reply = self._call(f"{_REPEAT_CUE}\n\n{prompt}", self._max_tokens)
         return read_answer(item, reply.message.content or "")
 
     def _by_log_probabilities(self, item: Item, prompt: str) -> int | None:
@@ -126,20 +132,36 @@ class EndpointModel:
         return None if top is None else likeliest(item, top)
 
     def _first_top(self, prompt: str) -> dict[str, float] | None:
-        try:
-            return self._top(prompt)
-        except EndpointError as error:
-            if getattr(error.__cause__, "status_code", None) in _REFUSED:  # some models refuse the option as such
-                return None
-            raise
+        """Find out whether log-probabilities are given: some models refuse the option as such, some so many of them."""
+        for count in _TOP:
+            self._top_count = count
+            try:
+                return self._top(prompt)
+            except EndpointError as error:
+                status = getattr(error.__cause__, "status_code", None)
+                if status is None or status == _TOO_MANY_CALLS:  # which says nothing about the option
+                    raise
+        return None
 
     def _top(self, prompt: str) -> dict[str, float] | None:
-        content = getattr(self._call(prompt, max_tokens=1, logprobs=True, top_logprobs=20).logprobs, "content", None)
+        choice = self._call(prompt, 1, logprobs=True, top_logprobs=self._top_count)
+        content = getattr(choice.logprobs, "content", None)
         if not content or not content[0].top_logprobs:
             return None
         return {one.token: one.logprob for one in content[0].top_logprobs}
 
-    def _call(self, prompt: str, **options: Any) -> Any:
+    def _call(self, prompt: str, limit: int, **options: Any) -> Any:
+        """Call the model; the limit of tokens goes by another name where the first one is refused."""
+        name = self._limit_name
+        try:
+            return self._create(prompt, **{name: limit}, **options)
+        except EndpointError as error:
+            if name != "max_tokens" or name not in str(error.__cause__):
+                raise
+        self._limit_name = "max_completion_tokens"
+        return self._create(prompt, **{self._limit_name: limit}, **options)
+
+    def _create(self, prompt: str, **options: Any) -> Any:
         try:
             answer = self._client.chat.completions.create(
                 model=self._model, messages=[{"role": "user", "content": prompt}], temperature=0, **options
@@ -151,6 +173,12 @@ class EndpointModel:
         if not answer.choices:
             raise EndpointError(f"model {self._model!r} answered without a choice")
         return answer.choices[0]
+
+
+def _address(client: Any) -> str | None:
+    """Return where the client sends its calls, without what may be secret."""
+    parts = urlsplit(str(getattr(client, "base_url", "")))
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" if parts.netloc else None
 
 
 def likeliest(item: Item, top: dict[str, float]) -> int | None:
@@ -170,22 +198,3 @@ def likeliest(item: Item, top: dict[str, float]) -> int | None:
             totals[bare] += math.exp(log_probability)
     best = max(totals.values())
     return None if best == 0 else list(totals.values()).index(best)
-
-
-def read_answer(item: Item, text: str) -> int | None:
-    """Return the position that a written answer settles on; None if it settles on none.
-
-    Letters are read as `preferences.golden.extract_choice` reads them; other symbols at the start of the answer; else the answer
-    must be the text of one choice.
-    """
-    if set(item.symbols) <= set(LETTERS):
-        letter = extract_choice(text, choices="".join(item.symbols))
-        if letter is not None:
-            return item.symbols.index(letter)
-    else:
-        for position, symbol in enumerate(item.symbols):
-            if re.match(rf"\s*\(?{re.escape(symbol)}(?=[\s.):]|\Z)", text):
-                return position
-    said = normalise_text(text.strip().rstrip("."))
-    same = [i for i, choice in enumerate(item.choices) if normalise_text(choice.strip().rstrip(".")) == said]
-    return same[0] if len(same) == 1 else None

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 from routellm_core.errors import ConfigurationError
 
@@ -109,6 +110,7 @@ def known_gold(item: Item) -> int:
 
 _CUE = re.compile(r"\n([ \t]*(?:(?:the|your)\s+)?(?:correct\s+|final\s+)?answer\s*(?:is)?\s*:?[ \t]*)\Z", re.IGNORECASE)
 _MARK = re.compile(r"^(\(?)([A-Za-z]|\d{1,2}|[^\w\s(]|[^\W\da-zA-Z_])([.):] )", re.MULTILINE)
+_HEADER = re.compile(r"\A\s*the following (?:is|are) (?:an? )?multiple[- ]choice questions?\b[^\n]*\n+", re.IGNORECASE)
 _HEADING = re.compile(r"\n((?:choices|options|answer choices)\s*:)\Z", re.IGNORECASE)
 _FIRST = {"A", "a", "1"}
 
@@ -131,13 +133,16 @@ def parse_item(prompt: str, *, item_id: str | None = None, gold: int | None = No
     if len(marks) < 2 or marks[0].start() == 0:
         return None
     ends = [mark.start() - 1 for mark in marks[1:]] + [len(body)]
-    question = body[: marks[0].start() - 1]
+    header = _HEADER.match(body)
+    begin = min(header.end(), marks[0].start() - 1) if header else 0
+    question = body[begin : marks[0].start() - 1]
     heading = _HEADING.search(question)
     choices = tuple(body[mark.end() : end] for mark, end in zip(marks, ends, strict=True))
     is_numbered = marks[0][2].isdigit()
     if any("\n\n" in text for text in choices) or (is_numbered and not (cue or heading)):
         return None  # a list of something else
     style = PromptStyle(
+        header=body[:begin],
         before_choices=heading[1] if heading else "",
         opening=marks[0][1],
         closing=marks[0][3],
@@ -162,10 +167,14 @@ def _last_list(marks: Sequence[re.Match[str]]) -> list[re.Match[str]]:
     form = (marks[-1][1], marks[-1][3])
     same = [mark for mark in marks if (mark[1], mark[3]) == form]
     symbols = [mark[2] for mark in same]
+    if not _is_alphanumeric(symbols[-1]):  # so those of its list are not either: what is may be a line of the question
+        others = [mark for mark in same if not _is_alphanumeric(mark[2])]
+        distinct = next(k for k in range(len(others), 0, -1) if len({mark[2] for mark in others[-k:]}) == k)
+        if distinct > 1:
+            return others[-distinct:]
     starts = [i for i, symbol in enumerate(symbols) if symbol in _FIRST]
     if not starts:
-        distinct = next((k for k in range(len(symbols), 0, -1) if len(set(symbols[-k:])) == k), 0)
-        return [] if symbols[-1].isascii() and symbols[-1].isalnum() else same[-distinct:]
+        return []
     expected = [_after(symbols[starts[-1]], i) for i in range(min(len(same), len(LETTERS)))]
     for k in range(len(expected), 1, -1):
         if set(symbols[-k:]) == set(expected[:k]):
@@ -177,35 +186,88 @@ def _last_list(marks: Sequence[re.Match[str]]) -> list[re.Match[str]]:
     return kept
 
 
+def _is_alphanumeric(symbol: str) -> bool:
+    return symbol.isascii() and symbol.isalnum()
+
+
 def _after(first: str, steps: int) -> str:
     return str(int(first) + steps) if first.isdigit() else chr(ord(first) + steps)
 
 
-_LETTER = r"\(?(?-i:[A-J]|\([a-j]\)|(?<=\()[a-j](?=\)))\)?(?![\w'\u2019])"
+_OPTIONS = r"(?:options?|choices?|answers?|alternatives?)"
+_COUNTS = r"(?:all|none|any|some|both|neither|either|each|one|two|three|more|most)"
 _ABOUT_CHOICES = re.compile(
-    r"\b(?:all|none|any|some|both|neither|either|each|one|two|three|more|most)\s+(?:of\s+)?(?:the\s+|these\s+)?"
+    rf"\b{_COUNTS}\s+(?:of\s+)?(?:the\s+|these\s+)?"
     r"(?:above|below|preceding|foregoing|(?:other|previous)?\s*(?:options|choices|answers|alternatives))\b"
-    r"|\b(?:all|none|any|some|both|neither|either|each|one|two|three|more|most)\s+of\s+(?:these|those|them)\W*\Z"
-    r"|\b(?:the|as|see|listed|mentioned)\s+above\b|\bsame\s+as\s+(?:above|below)\b"
-    r"|\b(?:the\s+)?(?:first|second|third|last|previous|preceding|next)\s+(?:(?:two|three|four)\s+)?(?:options?|choices?|answers?|alternatives?)\b"
-    rf"|\b(?:options?|choices?|answers?|alternatives?)\s+{_LETTER}"
-    r"|\b(?:both|either|neither)\s+\(?[a-j]\)?\s+(?:and|or|nor|&)\s+\(?[a-j]\)?(?!\w)"
-    rf"|\A\W*(?:only\s+)?{_LETTER}(?:[\s,]+{_LETTER})*[\s,]*\s(?:and|or|nor|but|&)\s+(?:not\s+)?{_LETTER}"
-    rf"|\A\W*(?!I\b){_LETTER}\s+only\b|\A\W*only\s+(?!I\b){_LETTER}\W*\Z",  # I is one, in Roman figures
+    rf"|\b{_COUNTS}\s+of\s+(?:these|those|them)\W*\Z"
+    rf"|\A\W*{_COUNTS}\s+(?:of\s+)?(?:the\s+)?others\W*\Z"
+    r"|\b(?:the|as|see|listed|mentioned)\s+above\b|(?<!\bfrom)\s+above\W*\Z|\bsame\s+as\s+(?:above|below)\b"
+    r"|\b(?:the\s+)?(?:first|second|third|last|previous|preceding|next)\s+(?:(?:two|three|four)\s+)?"
+    rf"{_OPTIONS}\b"
+    r"|\A\W*(?:only\s+|both\s+)?(?:of\s+)?the\s+(?:first|last|other)\s+(?:two|three|four)\W*\Z",
     re.IGNORECASE,
 )
-_IN_QUESTION = re.compile(
-    rf"\b(?:options?|choices?|answers?|alternatives?)\s+{_LETTER}|\b(?:first|last)\s+(?:option|choice|answer)\b",
-    re.IGNORECASE,
+_ABOUT_TEXT = re.compile(
+    r"\b(?:first|last)\s+(?:option|choice|answer)\b|\bwhich\s+(?:one\s+)?of\s+the\s+above\b", re.IGNORECASE
 )
+
+_BY_NUMBER = re.compile(
+    rf"\b(?:both|either|neither|{_OPTIONS})\s+\(?(\d)\)?\s+(?:and|or|nor|&)\s+\(?(\d)\)?\W*\Z", re.IGNORECASE
+)
+
+
+@cache
+def _references(symbols: tuple[str, ...]) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """Return what speaks of choices by their symbols: in a choice, and in the question.
+
+    A capital, a number or anything in brackets is a reference where the words around it say so; a small letter may be the
+    article, so there must be another one beside it. Symbols that are neither letters nor numbers stand for letters, which the
+    list may have had before.
+    """
+    end = r"(?![\w'\u2019])"
+    if all(map(str.isdecimal, symbols)):
+        names = "|".join(sorted(symbols, key=len, reverse=True))
+        sure = loose = rf"(?:\((?:{names})\)|(?:{names})[.)]?){end}"
+        joint, span = ",", "through"  # 1/2 is a half, and 1 + 2 a sum
+    else:
+        letters = symbols if all(map(_is_alphanumeric, symbols)) else LETTERS[: len(symbols)]
+        names = f"[{''.join(sorted({letter.upper() for letter in letters}))}]"
+        sure = rf"(?:(?-i:\(?{names}\)?)|\({names}\)){end}"
+        loose = rf"\(?{names}[.)]?{end}"
+        joint, span = r"(?:,|(?-i:(?<=[A-Z])\s*[/+]\s*(?=[A-Z])))", "through|to"  # a/b and a + b are of algebra
+    word = rf"(?:and|or|nor|but|&|{span})"
+    between = rf"(?:\s*{joint}\s*(?:{word}\s+)?|\s+{word}\s+|\s*&\s*)(?:not\s+)?"
+    in_choice = (
+        rf"\b{_OPTIONS}\s+(?:{sure}|{loose}{between}{loose})"
+        rf"|\b(?:both|either|neither)\s+{loose}\s+(?:and|or|nor|&)\s+{loose}"
+        rf"|\A\W*{loose}(?:{between}{loose})+(?:[\s,]+(?:above|only|alone|together))?[\s.,;:!?)]*\Z"
+        rf"|\b(?:not|but|except(?:\s+for)?|same\s+as|opposite\s+of)\s+{sure}\W*\Z"
+        rf"|\A\W*(?!I\b){sure}\s+only\b|\A\W*only\s+(?!I\b){sure}\W*\Z"  # I is one, in Roman figures
+    )
+    if joint != ",":
+        in_choice += rf"|\A\W*(?:only\s+)?{sure}(?:[\s,]+{sure})*[\s,]*\s(?:and|or|nor|but|&)\s+(?:not\s+)?{sure}"
+    in_question = rf"\b{_OPTIONS}\s+{sure}|\((?:{names})\)\s*(?:,|and|or|&)\s*\((?:{names})\)"
+    return re.compile(in_choice, re.IGNORECASE), re.compile(in_question, re.IGNORECASE)
 
 
 def depends_on_order(item: Item) -> bool:
-    """Tell whether the item speaks of the order or the letters of its choices ("all of the above", "both A and B").
+    """Tell whether the item speaks of the order or the symbols of its choices ("all of the above", "both A and B").
 
     It is cautious: an item that seems to is taken to.
     """
-    return any(map(_ABOUT_CHOICES.search, item.choices)) or bool(_IN_QUESTION.search(item.question))
+    in_choice, in_question = _references(item.symbols)
+    return any(
+        _ABOUT_CHOICES.search(text) or in_choice.search(text) or _counts_choices(text, item) for text in item.choices
+    ) or bool(_ABOUT_TEXT.search(item.question) or in_question.search(item.question))
+
+
+def _counts_choices(text: str, item: Item) -> bool:
+    """Tell whether "both 2 and 3" is of choices, whatever they are called: the question has no such numbers of its own."""
+    found = _BY_NUMBER.search(text)
+    return found is not None and all(
+        1 <= int(number) <= len(item.choices) and not re.search(rf"\b{number}\b", item.question)
+        for number in found.groups()
+    )
 
 
 @dataclass(frozen=True, slots=True)

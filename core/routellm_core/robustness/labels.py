@@ -12,7 +12,7 @@ from routellm_core.preferences.outcomes import OutcomeTable
 from routellm_core.robustness.demonstrations import Demonstration, Kind, demonstrate
 from routellm_core.robustness.items import Item, known_gold
 from routellm_core.robustness.perturbations import rotate_choices
-from routellm_core.robustness.scoring import Answerer, Answers, Progress, Rule
+from routellm_core.robustness.scoring import Answerer, Answers, Progress, Rule, render
 
 
 def permutation_labels(
@@ -26,25 +26,35 @@ def permutation_labels(
     """Ask every item in all its cyclic orders, so that each text stands once at each position, and average correctness.
 
     Args:
-        items: n items with gold answers and as many choices each.
+        items: n items with gold answers; one of fewer choices has fewer orders.
         models: m models.
         rule: How answers are read.
         name: What reports call the table.
         progress: Told of the items that are done, of all models and orders.
 
     Returns:
-        Scores are means over the orders; `samples` holds the single results, NaN where an answer could not be read.
+        See `average_answers`.
 
     Raises:
-        ConfigurationError: If there is no item or model, or the numbers of choices differ.
+        ConfigurationError: If there is no item or model, an id repeats, a model has no answer that can be read, or the rule is
+            "cloze", which does not show the choices: all orders are one prompt.
     """
+    if rule == "cloze":
+        raise ConfigurationError("rule 'cloze' does not show the choices, so all their orders are one prompt: average over "
+                                 "demonstrations, or take rule 'symbol' or 'hybrid'")  # fmt: skip
     orders = sorted({len(item.choices) for item in items})
-    if len(orders) != 1:
-        raise ConfigurationError(f"all items must have as many choices, not {orders}: make one table for each number")
-    rounds = [([rotate_choices(item, steps) for item in items], None) for steps in range(orders[0])]
+    rounds = [
+        ([rotate_choices(item, steps) for item in items if steps < len(item.choices)], None)
+        for steps in range(max(orders, default=0))
+    ]
     answers = _ask(models, rounds, rule, progress)
-    about = {"averaged over": f"{orders[0]} cyclic orders of the choices", "scoring rule": rule, "seed": None}
-    return average_answers(items, answers, name=name, provenance=about)
+    about = {
+        "averaged over": f"{' or '.join(map(str, orders))} cyclic orders of the choices",
+        "scoring rule": rule,
+        "seed": None,
+        "models": _about(models),
+    }
+    return average_answers(items, answers, rule=rule, name=name, provenance=about)
 
 
 def demonstration_labels(
@@ -75,10 +85,11 @@ def demonstration_labels(
         progress: Told of the items that are done, of all models and draws.
 
     Returns:
-        As `permutation_labels` does.
+        See `average_answers`.
 
     Raises:
-        ConfigurationError: If there is no item or model, draws is below 1, or an item is in the pool too.
+        ConfigurationError: If there is no item or model, draws is below 1, an item is in the pool too, or a model has no answer
+            that can be read.
     """
     if draws < 1:
         raise ConfigurationError(f"draws must be 1 or more, not {draws!r}")
@@ -92,14 +103,27 @@ def demonstration_labels(
         for draw in range(draws)
     ]
     answers = _ask(models, rounds, rule, progress)
-    about = {"averaged over": f"{draws} draws of {shots} {kind} demonstrations", "scoring rule": rule, "seed": seed}
-    return average_answers(items, answers, name=name, provenance=about)
+    about = {
+        "averaged over": f"{draws} draws of {shots} {kind} demonstrations",
+        "scoring rule": rule,
+        "seed": seed,
+        "demonstrations": {
+            "kind": _shown_kind(kind, items, pool, shots),
+            "shots": shots,
+            "draws": draws,
+            "pool size": len(pool),
+            "pool": [item.id for item in pool],
+        },
+        "models": _about(models),
+    }
+    return average_answers(items, answers, rule=rule, name=name, provenance=about)
 
 
 def average_answers(
     items: Sequence[Item],
     answers: Mapping[str, Sequence[Answers]],
     *,
+    rule: Rule = "symbol",
     name: str = "averaged",
     provenance: Mapping[str, Any] | None = None,
 ) -> OutcomeTable:
@@ -107,28 +131,46 @@ def average_answers(
 
     Args:
         items: n items.
-        answers: Model to its k rounds, each with one answer an item.
+        answers: Model to its k rounds, each with one answer an item, in their order; a round may leave items out.
+        rule: How answers were read.
         name: What reports call the table.
         provenance: How it was made.
 
+    Returns:
+        Scores are the shares of right answers among those that were asked for: one that cannot be read is wrong, as it is in
+        `Answers.accuracy`. `samples` holds the single results, NaN where there is none or it cannot be read.
+
     Raises:
-        ConfigurationError: If there are no answers, or rounds do not fit the items.
+        ConfigurationError: If there are no answers, a round does not fit the items, or of a model no answer can be read.
     """
     rounds = {len(given) for given in answers.values()}
     if len(rounds) != 1 or 0 in rounds:
         raise ConfigurationError(f"every model needs as many rounds of answers, 1 or more, not {sorted(rounds)}")
-    for given in answers.values():
-        for one in given:
-            if [item.id for item in one.items] != [item.id for item in items]:
-                raise ConfigurationError("a round of answers is to other items")
-    samples = np.stack(
-        [np.stack([one.correct for one in given], axis=1) for given in answers.values()], axis=1
-    )  # (n, m, k)
-    counts = (~np.isnan(samples)).sum(axis=2)
+    shape = (len(items), len(answers), rounds.pop())
+    samples, asked = np.full(shape, np.nan), np.zeros(shape, np.bool_)
+    for j, given in enumerate(answers.values()):
+        for k, one in enumerate(given):
+            rows = _rows(items, one.items)
+            samples[rows, j, k], asked[rows, j, k] = one.correct, True
+    for j, model in enumerate(answers):
+        if np.isnan(samples[:, j]).all():
+            raise ConfigurationError(f"of {model!r} no answer can be read")
+    counts = asked.sum(axis=2)
     scores = np.where(counts > 0, np.nansum(samples, axis=2) / np.maximum(counts, 1), np.nan)
-    unreadable = {model: sum(one.unparsable for one in given) for model, given in answers.items()}
-    read_by = {model: "; ".join(dict.fromkeys(one.how for one in given)) for model, given in answers.items()}
-    variances = dict(zip(answers, (round(float(v), 6) for v in _variances(samples)), strict=True))
+    first = next(iter(answers.values()))
+    templates = list(dict.fromkeys(prompt_templates(items, rule)))
+    about: dict[str, Any] = {
+        "prompt template": templates[0] if len(templates) == 1 else templates,
+        "read by": _alike({m: "; ".join(dict.fromkeys(one.how for one in given)) for m, given in answers.items()}),
+        "instruction": _alike({m: next((a.instruction for a in g if a.instruction), None) for m, g in answers.items()}),
+        "asked": sum(len(one.items) for one in first),
+        "unparsable": {model: sum(one.unparsable for one in given) for model, given in answers.items()},
+        **(provenance or {}),
+        "variance within a prompt": {
+            model: None if np.isnan(value) else round(float(value), 6)
+            for model, value in zip(answers, _variances(samples), strict=True)
+        },
+    }
     return OutcomeTable(
         prompts=tuple(item.prompt for item in items),
         models=tuple(answers),
@@ -136,19 +178,28 @@ def average_answers(
         prompt_ids=tuple(item.id for item in items),
         groups=tuple(item.group for item in items) if any(item.group for item in items) else None,
         samples=samples,
-        provenance={
-            "prompt template": _template(items[0]),
-            "read by": read_by if len(set(read_by.values())) > 1 else next(iter(read_by.values())),
-            "unparsable": unreadable,
-            **(provenance or {}),
-            "variance within a prompt": variances,
-        },
+        provenance={key: value for key, value in about.items() if key != "instruction" or value is not None},
         name=name,
     )
 
 
+def prompt_templates(items: Sequence[Item], rule: Rule) -> list[str]:
+    """Return how each item is put by a rule, without its own words and what stands before it."""
+    return [
+        render(replace(item, question="{question}", choices=tuple(f"{{choice {s}}}" for s in item.symbols)), rule=rule)
+        for item in items
+    ]
+
+
+def unreadable_shares(table: OutcomeTable) -> dict[str, float]:
+    """Return the share of each model's answers that cannot be read, of a table that was made here."""
+    return {model: count / table.provenance["asked"] for model, count in table.provenance["unparsable"].items()}
+
+
 def label_variances(table: OutcomeTable) -> NDArray[np.float64]:
     """Return the mean variance of each model's results on one and the same prompt, shape (m,): 0 where all rounds agree.
+
+    An answer that cannot be read is left out.
 
     Args:
         table: With `samples`; a prompt counts where it has two results or more.
@@ -171,8 +222,31 @@ def _variances(samples: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.where(valid.any(axis=0), mean, np.nan))
 
 
-def _template(item: Item) -> str:
-    return replace(item, question="{question}", choices=tuple(f"{{choice {s}}}" for s in item.symbols)).prompt
+def _shown_kind(kind: Kind, items: Sequence[Item], pool: Sequence[Item], shots: int) -> str:
+    """Return the kind of demonstrations, and where "mixed" could not have one of another group."""
+    alone = sum(shots == 1 or all(one.group == item.group for one in pool) for item in items)
+    if kind != "mixed" or not alone:
+        return kind
+    return "mixed, no other group" + ("" if alone == len(items) else f" for {alone} of {len(items)} items")
+
+
+def _rows(items: Sequence[Item], answered: Sequence[Item]) -> list[int]:
+    """Return the rows of the items that were answered."""
+    rows = {item.id: row for row, item in enumerate(items)}
+    found = [rows.get(item.id, -1) for item in answered]
+    if -1 in found or sorted(set(found)) != found:
+        raise ConfigurationError("a round of answers is to other items")
+    return found
+
+
+def _alike(values: Mapping[str, Any]) -> Any:
+    """Return what is true of all models once, and else of each."""
+    first = next(iter(values.values()))
+    return first if all(value == first for value in values.values()) else dict(values)
+
+
+def _about(models: Sequence[Answerer]) -> dict[str, Mapping[str, Any]]:
+    return {model.name: getattr(model, "about", {}) for model in models}
 
 
 def _ask(
@@ -185,6 +259,8 @@ def _ask(
         raise ConfigurationError("there must be one item and one model at least")
     for item in rounds[0][0]:
         known_gold(item)
+    if len({item.id for item in rounds[0][0]}) < len(rounds[0][0]):
+        raise ConfigurationError("the ids of items must differ")
     names = [model.name for model in models]
     if len(set(names)) != len(names):
         raise ConfigurationError(f"models need different names, not {names}")

@@ -36,9 +36,9 @@ class CausalScorer:
         model: A causal model of `transformers`, or its folder or Hub repository.
         tokenizer: Its tokenizer; None loads it from the folder or repository.
         batch_size: How many prompts are read at once, each with all its continuations.
-        prefix_cache: Read what continuations and prompts share only once. A model whose cache is of another kind than the
-            usual keys and values (one that mixes attention with something else, say) needs False; one that takes no positions
-            is read without in any case.
+        prefix_cache: Read what continuations and prompts share only once. Only where this changes nothing: a model that takes
+            no positions, that sees no more than a window of tokens, or that remembers anything but keys and values reads
+            every text whole.
         name: What tables call the model; None takes the last part of its path.
         revision: The revision on the Hub.
 
@@ -74,11 +74,24 @@ class CausalScorer:
         self._batch_size = batch_size
         self._takes = frozenset(inspect.signature(model.forward).parameters)
         self._cache_name = cache_argument(model)
-        self._prefix_cache = prefix_cache and {"position_ids", self._cache_name} <= self._takes
+        self._positions = _text_config(model).get("max_position_embeddings")
+        self._prefix_cache = prefix_cache and {"position_ids", self._cache_name} <= self._takes and self._can_share()
+        self.about = {"path": str(model.config.name_or_path), "revision": revision or _commit(model)}
         self.name = name or str(model.config.name_or_path).rstrip("/").rpartition("/")[2] or "model"
 
     def __repr__(self) -> str:
         return f"CausalScorer({self.name!r})"
+
+    def _can_share(self) -> bool:
+        """Tell whether tokens that were read stay as they are, all of them, whatever comes behind: plain keys and values."""
+        config = _text_config(self._model)
+        windowed = config.get("use_sliding_window", True) and config.get("sliding_window")
+        if windowed or config.get("window_size"):
+            return False
+        with torch.inference_mode():
+            cache = self._kept(torch.tensor([[0]]), torch.ones((1, 1), dtype=torch.long))
+        layers = getattr(cache, "layers", None) or [None]
+        return all(type(layer) is transformers.cache_utils.DynamicLayer for layer in layers)
 
     def log_likelihoods(
         self,
@@ -125,6 +138,12 @@ class CausalScorer:
         starts = [_common(before, whole) for whole in wholes]
         if any(start == len(whole) for start, whole in zip(starts, wholes, strict=True)):
             raise ConfigurationError("a continuation has no token of its own: an empty text cannot be scored")
+        longest = max(map(len, wholes))
+        if self._positions and longest - 1 > self._positions:  # the last token is not read
+            raise ConfigurationError(
+                f"{self.name!r} has {self._positions} positions, and a prompt with what may follow it has {longest} tokens: "
+                "leave the question out, show fewer demonstrations, or take a model that reads more"
+            )
         if min(starts) == 0:  # nothing to read before the first token
             first = self._tokenizer.bos_token_id
             if first is None:
@@ -211,6 +230,18 @@ class CausalScorer:
             use_cache=keep or cache is not None,
             **{name: value for name, value in options.items() if name in self._takes},
         )
+
+
+def _commit(model: Any) -> str | None:
+    """Return the commit on the Hub that the weights are of."""
+    return getattr(model.config, "_commit_hash", None)
+
+
+def _text_config(model: Any) -> dict[str, Any]:
+    """Return the settings of the part of a model that reads text, by the names that all families share."""
+    config = model.config.get_text_config()
+    names = ("max_position_embeddings", "sliding_window", "use_sliding_window", "window_size")
+    return {name: getattr(config, name) for name in names if hasattr(config, name)}
 
 
 def _split_common(rows: Sequence[list[int]]) -> tuple[list[int], list[list[int]]]:

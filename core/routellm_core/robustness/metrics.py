@@ -61,10 +61,13 @@ def recall_std(
         options: All options; None takes those that occur.
 
     Returns:
-        NaN if an option is never right, as where all right answers stand at one position: there is no recall to compare.
+        NaN if an option is never right, or there is but one, as where all right answers stand at one position: there is no
+        recall to compare.
     """
     if options is None:
         options = list(dict.fromkeys([*gold, *(p for p in predicted if p is not None)]))
+    if len(options) < 2:
+        return math.nan
     return float(np.std(100.0 * recalls(gold, predicted, options)))
 
 

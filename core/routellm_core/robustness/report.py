@@ -8,12 +8,15 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from routellm_core._version import __version__
 from routellm_core.evaluation import report as pages
 from routellm_core.evaluation.interval import Interval
 from routellm_core.evaluation.tables import TextTable, percent, plain
 from routellm_core.preferences.outcomes import OutcomeTable
-from routellm_core.robustness.labels import label_variances
+from routellm_core.robustness.labels import label_variances, unreadable_shares
+from routellm_core.robustness.metrics import kendall_tau, rank_displacement
 from routellm_core.robustness.perturbations import PERTURBATIONS
 from routellm_core.robustness.routers import TOLERANCE, RouterRobustness
 
@@ -52,16 +55,51 @@ def label_tables(table: OutcomeTable) -> list[TextTable]:
         (
             model,
             f"{float(mean):.3f}",
-            f"{float(variance):.3f}",
+            "n/a" if math.isnan(variance) else f"{float(variance):.3f}",
             str(unparsable.get(model, 0)),
         )
         for model, mean, variance in zip(table.models, _means(table), label_variances(table), strict=True)
     )
     note = (
-        "Variance: of single results on one prompt; 0 where all agree, 0.25 or more where they are as good as chance."
+        "Variance: of single results on one prompt; 0 where all agree, 0.25 or more where they are as good as chance. An answer "
+        "that cannot be read counts as wrong in the mean."
     )
+    found = label_ranking(table)
+    if found is not None:
+        tau = "n/a" if found["tau_b"] is None else f"{found['tau_b']:.3f}"
+        moved = ", ".join(f"{model} {places:+d}" for model, places in found["displacement"].items())
+        note += f" The ranking of the models by the first round ({found['first round']}) against that by the means: "
+        note += f"tau-b {tau}, places moved {moved}."
     return [
         TextTable(f"{table.name}: {len(table):,} questions", ("model", "mean", "variance", "unparsable"), rows, note)
+    ]
+
+
+def label_ranking(table: OutcomeTable) -> dict[str, Any] | None:
+    """Return how the ranking of models by one round of answers differs from that by the averaged labels, as plain JSON.
+
+    Returns:
+        Kendall's tau-b, null where all are tied, and by how many places each model falls; None for fewer than two models.
+    """
+    if table.samples is None or len(table.models) < 2:
+        return None
+    first = np.nan_to_num(table.samples[:, :, 0]).mean(axis=0)
+    tau = kendall_tau(first, _means(table), variant="b")
+    moved = rank_displacement(first, _means(table)).tolist()
+    what = "one draw of demonstrations" if "demonstrations" in table.provenance else "the questions as they are"
+    return {
+        "first round": what,
+        "tau_b": None if math.isnan(tau) else tau,
+        "displacement": dict(zip(table.models, moved, strict=True)),
+    }
+
+
+def unreadable_warnings(table: OutcomeTable) -> list[str]:
+    """Return a line for each model of whose answers too many cannot be read."""
+    return [
+        f"{model}: {100 * share:.1f}% of the answers cannot be read, and count as wrong"
+        for model, share in unreadable_shares(table).items()
+        if share > TOLERANCE
     ]
 
 
@@ -112,11 +150,20 @@ def write_label_report(table: OutcomeTable, folder: str | os.PathLike[str]) -> l
         "name": table.name,
         "n": len(table),
         "models": dict(zip(table.models, _means(table), strict=True)),
+        "ranking": label_ranking(table),
         "provenance": dict(table.provenance),
     }
     caption = "Each mark is one round of all questions; the line is their mean. Far marks: the labels hang on how it was asked."
+    warnings = unreadable_warnings(table)
     return _write(
-        folder, f"Labels: {table.name}", label_tables(table), result, lambda: _draw_labels(table), caption, about, ()
+        folder,
+        f"Labels: {table.name}",
+        label_tables(table),
+        result,
+        lambda: _draw_labels(table),
+        caption,
+        about,
+        warnings,
     )
 
 
@@ -150,7 +197,11 @@ def _write(
     )
     where = Path(folder)
     where.mkdir(parents=True, exist_ok=True)
-    texts = {"result.json": json.dumps(result, indent=2) + "\n", "report.html": html, "robustness.svg": svg}
+    texts = {
+        "result.json": json.dumps(result, indent=2, allow_nan=False) + "\n",
+        "report.html": html,
+        "robustness.svg": svg,
+    }
     for name, text in texts.items():
         (where / name).write_text(text, encoding="utf-8", newline="")
     (where / "robustness.png").write_bytes(png)

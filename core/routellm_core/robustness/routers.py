@@ -14,7 +14,7 @@ from routellm_core.evaluation.interval import Interval
 from routellm_core.preferences.outcomes import OutcomeTable
 from routellm_core.robustness.items import parse_item, select_items
 from routellm_core.robustness.metrics import flips, kendall_tau
-from routellm_core.robustness.perturbations import PERTURBATIONS, perturbation
+from routellm_core.robustness.perturbations import COMMON_SYMBOLS, PERTURBATIONS, perturbation
 from routellm_core.routers.base import PairRouter, Router
 
 PLAIN = "as it is"
@@ -106,7 +106,8 @@ def measure_routers(
 
     Args:
         routers: Name to pair router.
-        table: Outcomes; prompts that are no multiple-choice questions, or that speak of the order of their choices, are left out.
+        table: Outcomes; prompts that are no multiple-choice questions, or that speak of the order of their choices,
+            and those with more than ten, are left out.
         strong: The column that is strong.
         weak: The column that is weak.
         perturbations: Names of `PERTURBATIONS`; None takes all that need no gold answer, which outcomes do not have.
@@ -130,12 +131,14 @@ def measure_routers(
         raise ConfigurationError("there is no router to measure")
     complete = table.complete([strong, weak])
     ids = complete.prompt_ids or complete.prompts
-    found = select_items(parse_item(text, item_id=i) for text, i in zip(complete.prompts, ids, strict=True))
+    parsed = [parse_item(text, item_id=i) for text, i in zip(complete.prompts, ids, strict=True)]
+    short = [i for i, item in enumerate(parsed) if item is None or len(item.choices) <= len(COMMON_SYMBOLS)]
+    found = select_items(parsed[i] for i in short)
     if not found.items:
         raise ConfigurationError(
             f"table {table.name!r} has no multiple-choice questions whose choices can be reordered"
         )
-    rows = complete.select(np.array(found.rows))
+    rows = complete.select(np.array(short)[list(found.rows)])
     prompts = {name: [change.apply(item, seed).prompt for item in found.items] for name, change in changes.items()}
     prompts[PLAIN] = [item.prompt for item in found.items]  # at the end: differences are of the others less it
     total, done = len(routers) * len(prompts) * len(found), 0
@@ -153,6 +156,8 @@ def measure_routers(
             rates, rows.column(weak), rows.column(strong), strong_fraction, resamples, seed
         )
     left_out = {"no multiple-choice question": found.unreadable, "choices depend on their order": found.order_dependent}
+    if len(short) < len(parsed):  # there are no more symbols to call them by
+        left_out[f"more than {len(COMMON_SYMBOLS)} choices"] = len(parsed) - len(short)
     settings = {"resamples": resamples, "seed": seed}
     return RouterRobustness(table.name, strong, weak, len(found), left_out, strong_fraction, apgr, effects, settings)
 

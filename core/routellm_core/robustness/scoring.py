@@ -1,15 +1,15 @@
 """How a language model's answer to a multiple-choice question is read: scoring rules (arXiv 2402.01781, section 3)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol, get_args
+from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from routellm_core.errors import ConfigurationError
 from routellm_core.robustness.demonstrations import Demonstration
-from routellm_core.robustness.items import Item, known_gold
+from routellm_core.robustness.items import MMLU_STYLE, Item, known_gold, with_style
 from routellm_core.robustness.metrics import accuracy, recall_std
 
 Rule = Literal["symbol", "hybrid", "cloze"]
@@ -68,11 +68,13 @@ class Answers:
         items: As they were asked.
         chosen: The position of each answer; None where it cannot be read.
         how: How answers were read: the rule, and by what.
+        instruction: What stood before every prompt.
     """
 
     items: tuple[Item, ...]
     chosen: tuple[int | None, ...]
     how: str
+    instruction: str = ""
 
     @property
     def correct(self) -> NDArray[np.float64]:
@@ -113,7 +115,9 @@ class Answers:
 
 
 def render(item: Item, demonstrations: Sequence[Demonstration] = (), *, rule: Rule = "symbol") -> str:
-    """Write the prompt of a rule: the demonstrations with their answers, an empty line behind each, and the item.
+    """Write the prompt of a rule: the header, the demonstrations with their answers, an empty line behind each, and the item.
+
+    The last line asks for the answer, "Answer:" where the item has none, and has no blank at its end: the answer begins with one.
 
     Args:
         item: What is asked.
@@ -126,7 +130,7 @@ def render(item: Item, demonstrations: Sequence[Demonstration] = (), *, rule: Ru
     if rule not in get_args(Rule):
         raise ConfigurationError(f"rule must be one of {', '.join(get_args(Rule))}, not {rule!r}")
     blocks = [_asked(shown.item, rule) + continuations(shown.item, rule=rule)[shown.answer] for shown in demonstrations]
-    return "\n\n".join([*blocks, _asked(item, rule)])
+    return item.style.header + "\n\n".join([*blocks, _asked(item, rule)])
 
 
 def continuations(item: Item, *, rule: Rule = "symbol") -> list[str]:
@@ -153,6 +157,8 @@ class LikelihoodModel:
         self._scorer = scorer
         self._normalisation = normalisation
         self.name = scorer.name
+        self.about: Mapping[str, Any] = getattr(scorer, "about", {})
+        """Which model it is, for the provenance of tables."""
 
     def answer(
         self,
@@ -220,4 +226,5 @@ def check_demonstrations(
 
 
 def _asked(item: Item, rule: Rule) -> str:
+    item = with_style(item, header="", cue=item.style.cue.rstrip() or MMLU_STYLE.cue)
     return item.open_prompt if rule == "cloze" else item.prompt

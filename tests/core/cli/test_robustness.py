@@ -92,7 +92,11 @@ def test_labels_of_a_remote_model(routellm, asked, tmp_path, monkeypatch):
     assert table.scores[:, 0] == pytest.approx([1 / 3] * 6)
     assert table.provenance["variance within a prompt"]["small"] == pytest.approx(1 / 3, abs=1e-5)
     rows = [json.loads(line) for line in (tmp_path / "l.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert {"prompt template", "scoring rule", "averaged over", "seed"} <= set(json.loads(rows[-1]["provenance"]))
+    told = json.loads(rows[-1]["provenance"])
+    assert {"scoring rule", "averaged over", "seed"} <= set(told)
+    assert told["prompt template"] == "{question}\nA. {choice A}\nB. {choice B}\nC. {choice C}\nAnswer:"
+    assert told["instruction"].startswith("Reply with the symbol")
+    assert told["models"] == {"small": {"endpoint": server.url + "/", "model": "m"}}
     assert (tmp_path / "report" / "report.html").is_file()
 
 
@@ -113,13 +117,36 @@ def test_labels_of_a_local_model(routellm, asked, tmp_path):
     assert table.provenance["averaged over"] == "2 draws of 2 mixed demonstrations"
 
 
+def test_labels_warn_of_answers_that_cannot_be_read(routellm, tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "test")
+    rows = [
+        {"prompt": f"Q {i}?\n{a}. x\n{b}. y\nAnswer:", "gold": a} for i, (a, b) in enumerate([("A", "B"), ("1", "2")])
+    ]
+    file = tmp_path / "q.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    with OpenAIServer(behaviours={"m": Behaviour(text="B")}) as server:
+        arguments = ("--data", file, "--remote", "a=m", "--base-url", server.url, "--out", tmp_path / "l.jsonl")
+        code, _, err = routellm("labels", *arguments)
+    assert (code, err) == (0, "warning: a: 50.0% of the answers cannot be read, and count as wrong\n")
+    lettered, numbered = (json.loads(line) for line in (tmp_path / "l.jsonl").read_text(encoding="utf-8").splitlines())
+    assert (lettered["samples::a"], numbered["samples::a"], numbered["score::a"]) == ([0.0, 1.0], [None, None], 0.0)
+    assert "1. {choice 1}" in json.loads(numbered["provenance"])["prompt template"]
+
+
 def test_labels_bad_input(routellm, asked, tmp_path, monkeypatch):
     out = ("--out", tmp_path / "l.csv")
     for arguments, message in (
-        ((), "one item and one model"),
+        ((), "there is no model to ask: name one with --local NAME=PATH or --remote NAME=MODEL"),
         (("--remote", "m"), "--remote 'm' must be NAME=VALUE"),
         (("--remote", "a=m"), "needs a key"),
-        (("--average", "demonstrations"), "--pool keeps 20 questions for demonstrations: there are 6, none is left"),
+        (
+            ("--remote", "a=m", "--local", "b=nowhere", "--average", "demonstrations"),
+            "rule 'hybrid' cannot be had of --remote",
+        ),
+        (
+            ("--local", "b=nowhere", "--average", "demonstrations"),
+            "--pool keeps 20 questions for demonstrations: there are 6, none is left",
+        ),
     ):
         code, printed, err = routellm("labels", "--data", asked, *out, *arguments)
         assert (code, printed) == (2, "")
@@ -127,5 +154,15 @@ def test_labels_bad_input(routellm, asked, tmp_path, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "test")
     code, _, err = routellm("labels", "--data", asked, *out, "--remote", "a=m", "--rule", "cloze")
     assert code == 2
-    assert "rule 'cloze' cannot be had of 'm'" in err
+    assert "rule 'cloze' cannot be had of --remote" in err
+    with OpenAIServer(behaviours={"m": Behaviour(text="Well.")}) as server:
+        remote = ("--data", asked, "--remote", "a=m", "--base-url", server.url)
+        for name, message in (("l.txt", "must end in .jsonl"), ("none/l.csv", "there is no folder")):
+            code, _, err = routellm("labels", *remote, "--out", tmp_path / name)
+            assert code == 2
+            assert message in err
+        assert not server.requests
+        code, _, err = routellm("labels", *remote, *out)
+        assert code == 2
+        assert "of 'a' no answer can be read" in err
     assert not (tmp_path / "l.csv").exists()

@@ -3,7 +3,7 @@
 import pytest
 
 from routellm_core.errors import ConfigurationError
-from routellm_core.robustness.demonstrations import TRIVIAL_ITEMS, demonstrate
+from routellm_core.robustness.demonstrations import TRIVIAL_ITEMS, demonstrate, split_pool
 from routellm_core.robustness.items import Item
 from routellm_core.robustness.perturbations import replace_symbols
 
@@ -59,11 +59,30 @@ def test_mixed_has_a_trivial_and_a_foreign_item_and_no_pattern():
         assert len(set(ids)) == 5
         assert "p2" not in ids
         assert sum(name.startswith("trivial") for name in ids) == 1
-        assert any(d.item.group == "b" for d in shown)
+        assert [d.item.group for d in shown].count("b") == 1
         places = [d.answer for d in shown]
         assert max(places.count(place) for place in range(4)) <= 2
         positions.add(tuple(places))
     assert len(positions) > 25
+
+
+def test_mixed_takes_other_groups_only_where_its_own_has_too_few():
+    few = [one for one in POOL if one.group == "b" or one.id in ("p0", "p4")]
+    shown = demonstrate(ITEM, few, "mixed", shots=5)
+    assert sorted(d.item.group for d in shown) == ["", "a", "a", "b", "b"]
+    alone = demonstrate(ITEM, [one for one in POOL if one.group == "a"], "mixed", shots=5)
+    assert sorted(d.item.group for d in alone) == ["", "a", "a", "a", "a"]
+
+
+def test_a_pool_is_drawn_by_seed_from_every_group_in_turn():
+    items = sorted(POOL, key=lambda item: item.group)
+    pool, asked = split_pool(items, 4)
+    assert sorted(one.group for one in pool) == ["a", "a", "b", "b"]
+    assert asked == [one for one in items if one not in pool]
+    assert split_pool(items, 4) == (pool, asked)
+    assert len({tuple(one.id for one in split_pool(items, 4, seed=seed)[0]) for seed in range(20)}) > 10
+    with pytest.raises(ConfigurationError, match="a pool of 12 of 12 questions"):
+        split_pool(POOL, 12)
 
 
 def test_demonstrations_are_put_as_the_item_is():
@@ -83,3 +102,10 @@ def test_demonstrations_are_put_as_the_item_is():
 def test_refuses(kind, shots, message):
     with pytest.raises(ConfigurationError, match=message):
         demonstrate(ITEM, POOL, kind, shots=shots)
+
+
+def test_names_what_the_pool_lacks():
+    with pytest.raises(ConfigurationError, match="of another group than 'a', and the pool has none"):
+        demonstrate(ITEM, [one for one in POOL if one.group == "a"], "out-of-domain")
+    with pytest.raises(ConfigurationError, match="'first' demonstrations: the pool is empty"):
+        demonstrate(ITEM, [], "first")

@@ -1,14 +1,16 @@
 """Models behind OpenAI-compatible endpoints, through the unmodified client."""
 
 import math
+from dataclasses import replace
 
 import openai
 import pytest
 
 from routellm_core.errors import ConfigurationError
-from routellm_core.robustness.endpoint import EndpointError, EndpointModel, likeliest, read_answer
+from routellm_core.robustness.endpoint import EndpointError, EndpointModel, likeliest
 from routellm_core.robustness.items import Item
 from routellm_core.robustness.perturbations import replace_symbols
+from routellm_core.robustness.reading import read_answer
 from support.logprob_server import LogprobServer
 from support.openai_server import Behaviour, OpenAIServer
 
@@ -48,12 +50,37 @@ def test_a_server_without_log_probabilities_is_read_as_text():
     assert (silent.unparsable, silent.accuracy) == (8, 0.0)
 
 
-@pytest.mark.parametrize("status", [400, 422])
+@pytest.mark.parametrize("status", [400, 403, 404, 422, 501])
 def test_a_model_that_refuses_to_give_log_probabilities_is_read_as_text(status):
-    behaviour = Behaviour(status=status, failures=1, text="B")
+    behaviour = Behaviour(status=status, failures=2, text="B")
     with OpenAIServer(behaviours={"small": behaviour}) as server, client(server) as asked:
         answers = EndpointModel(asked, "small").answer(ITEMS)
     assert (answers.chosen, answers.how) == ((1,) * 8, "symbol, generated text")
+
+
+def test_too_many_calls_say_nothing_about_log_probabilities():
+    behaviour = Behaviour(status=429, failures=1, text="B")
+    with (
+        OpenAIServer(behaviours={"small": behaviour}) as server,
+        client(server) as asked,
+        pytest.raises(EndpointError, match="status 429"),
+    ):
+        EndpointModel(asked, "small").answer(ITEMS)
+
+
+def test_five_log_probabilities_will_do():
+    with LogprobServer(lambda _: [("B", -0.1)], most=5) as server, client(server) as asked:
+        answers = EndpointModel(asked, "small").answer(ITEMS)
+    assert (answers.chosen, answers.how) == ((1,) * 8, "symbol, top log-probabilities")
+    assert [body["top_logprobs"] for body in server.bodies] == [20, *[5] * 8]
+
+
+@pytest.mark.parametrize("reading", ["auto", "text"])
+def test_the_limit_of_tokens_goes_by_its_newer_name_where_the_older_is_refused(reading):
+    with LogprobServer(lambda _: [("B", -0.1)], refused="max_tokens") as server, client(server) as asked:
+        answers = EndpointModel(asked, "small", reading=reading, concurrency=1).answer(ITEMS)
+    assert answers.chosen == (1,) * 8
+    assert ["max_completion_tokens" in body for body in server.bodies] == [False, *[True] * 8]
 
 
 def test_a_model_that_refuses_every_call_cannot_be_asked():
@@ -113,6 +140,29 @@ def test_read_answer(text, expected):
 @pytest.mark.parametrize(("text", "expected"), [("&", 1), ("#. three", 2), ("three", 2), ("$$", None), ("B", None)])
 def test_read_answer_with_other_symbols(text, expected):
     assert read_answer(replace_symbols(ITEMS[0]), text) == expected
+
+
+@pytest.mark.parametrize(
+    ("symbols", "text", "expected"),
+    [
+        ("abcd", "B", 1), ("abcd", "The answer is b.", 1), ("abcd", "(b)", 1), ("abcd", "b) two dogs", 1), ("abcd", "**b**", 1),
+        ("abcd", "a dog, surely", None), ("abcd", "a good guess is d", None), ("abcd", "b\n\nA dog barks.", 1),
+        ("1234", "2", 1), ("1234", "Answer: 2", 1), ("1234", "\\boxed{2}", 1), ("1234", "2. two dogs", 1),
+        ("1234", "1 of these is right: 2", None), ("1234", "2.5", None), ("1234", "The answer is 2.5", None),
+        ("1234", "1. one fox\n2. two dogs\nThe answer is 3.", 2), ("1234", "1. one fox\n2. two dogs", None),
+        ("$&#@", "The answer is &", 1), ("$&#@", "Answer: &", 1), ("$&#@", "**&**", 1), ("$&#@", "$5", None),
+        ("ABCD", "Option B", 1), ("ABCD", "It is B.", 1), ("ABCD", "b", 1), ("ABCD", "It is a fox.", None),
+        ("ABCD", "The answer is two dogs.", 1), ("ABCD", "Options: A or B", None), ("ABCD", "It is not option B.", None),
+        ("ABab", "a", 2), ("ABab", "The answer is B.", 1), ("ABCD", "C is wrong, so B", None), ("*+=?", "*", 0),
+    ],
+)  # fmt: skip
+def test_read_answer_of_other_forms(symbols, text, expected):
+    assert read_answer(replace(ITEMS[0], symbols=tuple(symbols)), text) == expected
+
+
+def test_a_text_is_that_of_one_choice():
+    signs = Item("n", "x?", ("-1", "+1", "1", "1%"), 0)
+    assert [read_answer(signs, text) for text in ("-1", "1", "+1", "1%", "2")] == [0, 2, 1, 3, None]
 
 
 def test_refuses():

@@ -34,11 +34,30 @@ def test_questions_and_choices(tmp_path):
     assert (second.gold_symbol, second.id) == ("A", "1")
 
 
+def numbered(path, golds):
+    prompt = "Q{}?\n1. cat\n2. dog\n3. cow\n4. fox\nAnswer:"
+    return write(path, [{"prompt": prompt.format(i), "gold": gold} for i, gold in enumerate(golds)])
+
+
+def test_numbers_are_symbols_or_positions_throughout_a_file(tmp_path):
+    assert [item.gold for item in read_items(numbered(tmp_path / "a.jsonl", [1, 2, 3, 4]))] == [0, 1, 2, 3]
+    assert [item.gold for item in read_items(numbered(tmp_path / "b.jsonl", [2, 0, 1, 3]))] == [2, 0, 1, 3]
+    with pytest.raises(
+        ConfigurationError, match=r"c\.jsonl, line 1: 'gold' '4' is a symbol, but a row of the file has '0'"
+    ):
+        read_items(numbered(tmp_path / "c.jsonl", [4, 0]))
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [
         ({"question": "Q?", "choices": ["x", "y"], "gold": "C"}, "'gold' 'C' must be one of A, B, or 0 to 1"),
         ({"question": "Q?", "choices": ["x", "y"], "gold": 2}, "'gold' '2' must be one of A, B"),
+        ({"question": "Q?", "choices": ["x", "y"], "gold": "²"}, "'gold' '²' must be one of A, B"),
+        (
+            {"question": "Q?", "choices": ["x"], "gold": 0},
+            r"bad\.jsonl, line 1: there must be 2 to 26 'choices', not 1",
+        ),
         ({"question": "Q?", "choices": "x, y", "gold": 0}, "'choices' must be a list of texts"),
         ({"question": "Q?", "choices": [1, 2], "gold": 0}, "'choices' must be a list of texts"),
         ({"prompt": "Q?\nA. x\nB. y"}, "gold"),

@@ -38,11 +38,20 @@ def test_reads_the_published_formats():
         ("Q?\nC. one\nA. two\nB. three\nAnswer:", "Q?", ("one", "two", "three")),
         ("Q?\nA. one\nline two\nB. C. elegans\nC. three\nAnswer:", "Q?", ("one\nline two", "C. elegans", "three")),
         ("Q?\nA. one\nB.  two\nAnswer:", "Q?", ("one", " two")),
+        ("I. this\nII. that\nI. more\n$. one\n&. two\n#. three", "I. this\nII. that\nI. more", ("one", "two", "three")),
+        ("Q:\nA. this\nWhich?\n$. one\nI. not one\n&. two", "Q:\nA. this\nWhich?", ("one\nI. not one", "two")),
     ],
 )  # fmt: skip
 def test_reads_other_formats_to_the_letter(prompt, question, choices):
     item = parse_item(prompt)
     assert (item.question, item.choices, item.prompt) == (question, choices, prompt)
+
+
+def test_the_line_that_names_the_subject_is_a_header():
+    header = "The following are multiple choice questions (with answers) about anatomy.\n\n"
+    item = parse_item(header + MMLU)
+    assert (item.style.header, item.question, item.prompt) == (header, "What is 2 + 2?", header + MMLU)
+    assert parse_item("The following are true. Which?\nA. x\nB. y").style.header == ""
 
 
 @pytest.mark.parametrize(
@@ -73,6 +82,8 @@ def test_what_is_read_is_written_again(text):
         "All of the above", "none of the above.", "Both A and B", "both a and b", "A and C only", "(a) and (b)", "A, B, and C",
         "A B and C", "Neither of these", "None of these", "any of the above", "Options A", "The first two options", "A only",
         "Neither (A) nor (B)", "Same as above", "B or C", "All the above", "More than one of the above",
+        "a. and b. above", "a and b", "a, b, and c", "B, C", "A,B", "A/B", "A+B", "All but C", "A through C", "A to C",
+        "Same as A", "Not A", "None of the others", "The first two", "options b and c", "Both choices above", "The opposite of B",
     ],
 )  # fmt: skip
 def test_order_dependent(text):
@@ -84,13 +95,42 @@ def test_order_dependent(text):
     [
         "I only", "I and II", "both a strong and a weak one", "just above eye level", "Vitamin A and D", "A monoclonal B cell",
         "All of them were elected to the House", "the next best alternative", "1 and 2", "none", "A", "Statement 1",
+        "a/b", "a + b", "heated from above", "not a", "all but a few", "a and an", "E and F", "B", "both 1 and 7",
+        "he helps all others", "C, C++",
     ],
 )  # fmt: skip
 def test_order_independent(text):
     assert not depends_on_order(Item("i", "Which holds?", ("one", "two", "three", text)))
 
 
+@pytest.mark.parametrize(
+    ("text", "depends"),
+    [
+        ("Both 2 and 3.", True), ("Both 1 and 2", True), ("Both (1) and (2)", True), ("Options 1 and 2", True), ("1 and 2", True),
+        ("1, 2", True), ("1 through 3", True), ("not 2", True), ("all of the above", True), ("1/2", False), ("1 + 2", False),
+        ("2", False), ("1 and 5", False), ("12 and 3", False), ("both A and B", False),
+    ],
+)  # fmt: skip
+def test_order_dependent_numbers(text, depends):
+    assert depends_on_order(Item("i", "Q?", ("one", "two", "three", text), symbols=tuple("1234"))) is depends
+
+
+def test_numbers_are_of_choices_unless_the_question_has_them():
+    choices = ("one", "two", "three", "Both 2 and 3.")
+    assert depends_on_order(Item("i", "Which holds?", choices))
+    assert depends_on_order(Item("i", "Which holds?", ("one", "two", "three", "Options 1 and 2")))
+    assert not depends_on_order(Item("i", "1. It is. 2. It was. 3. It will be. Which holds?", choices))
+
+
+def test_references_are_to_letters_whatever_the_choices_are_called():
+    for symbols in ("abcd", "$&#@", "BDAC"):
+        assert depends_on_order(Item("i", "Q?", ("one", "two", "three", "B, C"), symbols=tuple(symbols)))
+        assert not depends_on_order(Item("i", "Q?", ("one", "two", "three", "E, F"), symbols=tuple(symbols)))
+
+
 def test_order_dependent_question():
+    assert depends_on_order(Item("i", "Which of (A) and (B) is larger?", ("x", "y")))
+    assert depends_on_order(Item("i", "Which of the above is right?", ("x", "y")))
     assert depends_on_order(Item("i", "Why is option B wrong?", ("x", "y")))
     assert not depends_on_order(Item("i", "Why is B wrong?", ("x", "y")))
 

@@ -100,6 +100,62 @@ def test_other_families(family, options):
             assert likelihood.log_probability == pytest.approx(straight(model, made, prompt, text)[0], abs=1e-4)
 
 
+SMALL = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 32,
+}
+
+
+@pytest.mark.parametrize(
+    ("family", "options", "shares"),
+    [
+        ("qwen2", {**SMALL, "sliding_window": 8}, True),  # which is not in use
+        ("mistral", {**SMALL, "sliding_window": 8}, False),
+        ("gemma3_text", {**SMALL, "head_dim": 8, "sliding_window": 8}, False),
+        ("gpt_neo", {"hidden_size": 32, "num_layers": 2, "num_heads": 4, "window_size": 8,
+                     "attention_types": [[["global", "local"], 1]]}, False),
+        ("lfm2", {**SMALL, "layer_types": ["conv", "full_attention"]}, False),
+    ],
+)  # fmt: skip
+def test_windows_and_other_memories_are_read_whole(family, options, shares):
+    require_torch()
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from routellm_core.robustness.likelihood import CausalScorer
+
+    made = tokenizer(LLAMA_TOKENS, begin=LLAMA_TOKENS[0])
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(family, vocab_size=len(made), initializer_range=0.4, pad_token_id=0, **options)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    prompts = ["Which? A fox and a dog, word by word. " + end for end in ("one", "two words, and more of them", "x")]
+    texts = [[" a fox and a dog", " word", " word word"]] * 3
+    scorer = CausalScorer(model, made)
+    found = scorer.log_likelihoods(prompts, texts)
+    for prompt, likelihoods in zip(prompts, found, strict=True):
+        for text, likelihood in zip(texts[0], likelihoods, strict=True):
+            assert likelihood.log_probability == pytest.approx(straight(model, made, prompt, text)[0], abs=1e-4)
+    assert scorer._prefix_cache is shares
+
+
+def test_a_prompt_must_fit_the_positions():
+    require_torch()
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    from routellm_core.robustness.likelihood import CausalScorer
+
+    made = tokenizer(LLAMA_TOKENS)
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=len(made), n_embd=32, n_layer=2, n_head=2, n_positions=16))
+    scorer = CausalScorer(model.eval(), made, name="gpt2")
+    most = " word" * 15
+    assert len(scorer.log_likelihoods([most], [[" word word"]])[0]) == 1
+    with pytest.raises(ConfigurationError, match=r"'gpt2' has 16 positions, .* has 18 tokens: leave the question out"):
+        scorer.log_likelihoods([most], [[" word", " word word word"]])
+
+
 def test_a_tokenizer_without_a_first_token_cannot_score_an_empty_prompt(tiny):
     from routellm_core.robustness.likelihood import CausalScorer
 

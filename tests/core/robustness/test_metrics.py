@@ -87,6 +87,7 @@ def test_recall_std_by_hand():
 def test_recall_std_is_undefined_where_an_option_is_never_right():
     assert math.isnan(recall_std("AAA", "ABA", "AB"))
     assert math.isnan(recall_std("AAA", "ABA"))
+    assert math.isnan(recall_std("AAA", "AAA"))
 
 
 def test_accuracy_and_its_change():

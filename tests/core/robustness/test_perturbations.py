@@ -139,6 +139,9 @@ def test_spaces_are_seen_and_nothing_else_changes():
 
 def test_wording():
     with_header = replace(FOUR, style=replace(FOUR.style, header="About letters.\n\n"))
+    assert reword(parse_item(f"The following is a multiple choice question about it.\n{FOUR.prompt}")) == reword(
+        replace(FOUR, id=f"The following is a multiple choice question about it.\n{FOUR.prompt}", gold=None)
+    )
     assert reword(with_header).prompt == "Which one is it?\nA. w\nB. x\nC. y\nD. z\nCorrect Answer:"
 
 

@@ -8,7 +8,13 @@ import pytest
 from routellm_core.preferences.outcomes import OutcomeTable
 from routellm_core.robustness.items import Item
 from routellm_core.robustness.labels import average_answers
-from routellm_core.robustness.report import label_tables, router_tables, write_label_report, write_router_report
+from routellm_core.robustness.report import (
+    label_ranking,
+    label_tables,
+    router_tables,
+    write_label_report,
+    write_router_report,
+)
 from routellm_core.robustness.routers import measure_routers
 from routellm_core.robustness.scoring import Answers
 from routellm_core.routers.length import LengthRouter
@@ -56,3 +62,22 @@ def test_label_report(tmp_path):
     assert "2 rounds" in page
     assert "unparsable" in page
     assert json.loads((tmp_path / "result.json").read_text())["models"]["small"] == pytest.approx(0.5)
+
+
+def test_two_models_are_ranked_by_the_first_round_and_by_the_means(tmp_path):
+    items = [Item(str(i), "Q?", tuple("wxyz"), i % 4) for i in range(8)]
+    steady = [Answers(tuple(items), tuple(item.gold for item in items), "symbol")] * 2
+    worse = [Answers(tuple(items), (0, 1, 0, 0) * 2, "symbol")] * 2
+    moves = [Answers(tuple(items), (None, 1, 1, 1) * 2, "symbol"), steady[0]]
+    table = average_answers(items, {"steady": steady, "worse": worse, "moves": moves})
+    assert label_ranking(table) == {
+        "first round": "the questions as they are",
+        "tau_b": pytest.approx(1 / 3),
+        "displacement": {"steady": 0, "worse": 1, "moves": -1},
+    }
+    write_label_report(table, tmp_path)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "tau-b 0.333, places moved steady +0, worse +1, moves -1" in page
+    assert "moves: 12.5% of the answers cannot be read" in page
+    assert json.loads((tmp_path / "result.json").read_text())["ranking"]["displacement"]["moves"] == -1
+    assert label_ranking(average_answers(items, {"worse": worse})) is None

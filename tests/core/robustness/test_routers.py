@@ -1,6 +1,7 @@
 """What perturbations do to routers, on a table made here."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -100,3 +101,15 @@ def test_refuses(table):
         measure_routers({"c": Constant()}, table.select([N]), **pair)
     with pytest.raises(UnknownModelError, match="'huge'"):
         measure_routers({"c": Constant()}, table, strong="huge", weak="small")
+
+
+def test_more_choices_than_there_are_symbols_are_left_out(table):
+    many = Item("many", "Q?", tuple(f"no {i}" for i in range(11))).prompt
+    longer = replace(
+        table, prompts=(many, *table.prompts), scores=np.concatenate([[[0.0, 1.0]], table.scores]), name="longer"
+    )
+    options = {"strong": "big", "weak": "small", "resamples": 20}
+    found = measure_routers({"first": FirstChoice()}, longer, **options)
+    assert found.left_out["more than 10 choices"] == 1
+    expected = measure_routers({"first": FirstChoice()}, table, **options)
+    assert found.to_dict()["routers"] == expected.to_dict()["routers"]

@@ -6,7 +6,7 @@ import pytest
 
 from routellm_core.errors import ConfigurationError
 from routellm_core.robustness.demonstrations import Demonstration
-from routellm_core.robustness.items import Item
+from routellm_core.robustness.items import Item, with_style
 from routellm_core.robustness.perturbations import replace_symbols
 from routellm_core.robustness.scoring import Answers, Likelihood, LikelihoodModel, continuations, length, render
 
@@ -36,6 +36,22 @@ def test_render():
     assert render(ITEM, [SHOWN], rule="cloze") == "Which is blue?\nAnswer: sky\n\nWhich is red?\nAnswer:"
     with pytest.raises(ConfigurationError, match="rule must be one of symbol, hybrid, cloze, not 'letter'"):
         render(ITEM, rule="letter")
+
+
+def test_render_asks_for_the_answer_without_a_blank_behind():
+    asked = "Which is red?\nA. a rose\nB. sky\nC. é\n"
+    assert render(with_style(ITEM, cue="")) == asked + "Answer:"
+    assert render(with_style(ITEM, cue="Answer: ")) == asked + "Answer:"
+    assert render(with_style(ITEM, cue="The answer is: "), rule="cloze") == "Which is red?\nThe answer is:"
+
+
+def test_render_puts_the_header_once_at_the_top():
+    item = with_style(ITEM, header="About colours.\n\n")
+    for shown in (SHOWN, Demonstration(item, 0)):  # the item itself too
+        text = render(item, [shown])
+        assert text.startswith("About colours.\n\nWhich is")
+        assert text.count("About colours.") == 1
+    assert render(item) == item.prompt
 
 
 def test_continuations():
