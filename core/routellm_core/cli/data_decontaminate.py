@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from routellm_core.cli.data_output import Format, check_writable, print_report
+from routellm_core.cli.data_output import Format, print_report
 from routellm_core.cli.named_embedder import CACHE_HELP, named_embedder, refuse_cache
 from routellm_core.errors import ConfigurationError
 from routellm_core.progress import progress_bar
@@ -47,12 +47,13 @@ def decontaminate(
         --embedding-cache vectors --out clean.jsonl
     """
     from routellm_core.preferences.cleaning import decontaminate_table
+    from routellm_core.preferences.partial_files import check_writable
 
     if out is None and not dry_run:
         raise ConfigurationError("name the table to write with --out, or give --dry-run")
     for option, file in (("--report", report), ("--out", None if dry_run else out)):
         if file is not None:
-            check_writable(option, file)
+            check_writable(file, what=option)
     if embedder == "none":
         refuse_cache(embedding_cache, "--embedder none, which embeds nothing")
         chosen = None

@@ -1,6 +1,5 @@
 """`routellm data label`."""
 
-import json
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from routellm_core.cli.data_output import Format, print_report
-from routellm_core.cli.named import parse_price
+from routellm_core.cli.named import parse_price, parse_settings
 from routellm_core.errors import ConfigurationError, MissingDependencyError
 from routellm_core.pricing import Price, look_up_price
 from routellm_core.progress import progress_bar
@@ -93,7 +92,7 @@ def label(
             base_url=base_url,
             price=_price(price, judge),
             max_usd=max_usd,
-            options=_options(judge_option or []),
+            options=parse_settings("--judge-option", judge_option),
             concurrency=concurrency,
             journal=journal,
             fields=(field, reference),
@@ -182,19 +181,6 @@ def _by_judge(
 def _announced(judge: str, estimate: "CostEstimate") -> str:
     cost = "unknown without --price" if estimate.usd is None else f"about ${estimate.usd:,.2f}"
     return f"asking {judge} {estimate.questions - estimate.known} questions ({estimate.known} known); cost {cost}"
-
-
-def _options(given: list[str]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for option in given:
-        name, equals, value = option.partition("=")
-        if not equals or not name:
-            raise ConfigurationError(f"--judge-option is NAME=VALUE, such as max_tokens=null, not {option!r}")
-        try:
-            found[name] = json.loads(value)
-        except ValueError:
-            found[name] = value
-    return found
 
 
 def _price(text: str | None, judge: str) -> Price | None:

@@ -1,15 +1,11 @@
-"""What the commands of `routellm data` have in common: how a report is printed, and whether a file can be written."""
+"""What the commands of `routellm data` have in common: how a report is printed."""
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
 import typer
-
-from routellm_core.errors import ConfigurationError
 
 _MOST_ENTRIES = 12
 _LONG = 60
@@ -20,27 +16,6 @@ class Format(StrEnum):
 
     table = "table"
     json = "json"
-
-
-def check_writable(option: str, path: Path) -> None:
-    """Refuse a file that could not be written; worth asking before long work whose result it will be.
-
-    Args:
-        option: For the error.
-        path: The file; it is not touched.
-
-    Raises:
-        ConfigurationError: If it is a folder, or its folder is missing or may not be written.
-    """
-    if path.is_dir():
-        why = "it is a folder"
-    elif not path.parent.is_dir():
-        why = f"there is no folder {str(path.parent)!r}"
-    elif not os.access(path if path.exists() else path.parent, os.W_OK):
-        why = "no permission"
-    else:
-        return
-    raise ConfigurationError(f"{option} {str(path)!r} cannot be written: {why}")
 
 
 def print_report(report: Mapping[str, Any], format: Format) -> None:

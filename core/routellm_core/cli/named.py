@@ -1,7 +1,9 @@
 """Options of the form NAME=VALUE."""
 
+import json
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from routellm_core.errors import ConfigurationError
 from routellm_core.pricing import Price, look_up_price
@@ -26,6 +28,21 @@ def parse_named(option: str, text: str) -> tuple[str, str]:
     if not (name and separator and value):
         raise ConfigurationError(f"{option} {text!r} must be NAME=VALUE")
     return name, value
+
+
+def parse_settings(option: str, texts: Sequence[str] | None) -> dict[str, Any]:
+    """Return values given as NAME=VALUE, in JSON or else as text.
+
+    Raises:
+        ConfigurationError: If one has another form.
+    """
+    settings: dict[str, Any] = {}
+    for name, value in (parse_named(option, text) for text in texts or ()):
+        try:
+            settings[name] = json.loads(value)
+        except ValueError:
+            settings[name] = value
+    return settings
 
 
 def parse_numbers(option: str, texts: Sequence[str] | None) -> dict[str, float]:

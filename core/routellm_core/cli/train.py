@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from routellm_core.cli.data_output import Format, print_report
-from routellm_core.cli.named import parse_named
+from routellm_core.cli.named import parse_settings
 from routellm_core.cli.named_embedder import CACHE_HELP, EMBEDDERS, named_embedder, refuse_cache
 from routellm_core.cli.train_output import (
     WORK_FOLDER,
@@ -89,7 +89,7 @@ def train(
     if router not in TRAINERS:
         raise ConfigurationError(f"--router {router!r} cannot be trained; there are: {', '.join(TRAINERS)}")
     trainer = TRAINERS[router]
-    given = {"seed": seed, **dict(_parse_setting(text) for text in setting or ())}
+    given = {"seed": seed, **parse_settings("--set", setting)}
     config = make_settings(trainer, _with_pair(trainer, given, strong, weak), recipe=recipe)
     if trainer.reads == "model" and model is None:
         raise ConfigurationError(f"--router {router} fine-tunes a transformer: say which with --model")
@@ -151,15 +151,6 @@ def _train(
     if isinstance(validation, PreferenceDataset):
         return found, report, pair_outcomes(validation, strong, weak)
     return found, report, pair_scores(validation, strong.split(JOIN), weak.split(JOIN))
-
-
-def _parse_setting(text: str) -> tuple[str, Any]:
-    """Read NAME=VALUE, a value in JSON or else as text."""
-    name, value = parse_named("--set", text)
-    try:
-        return name, json.loads(value)
-    except ValueError:
-        return name, value
 
 
 def _with_pair(trainer: Trainer, given: dict[str, Any], strong: str | None, weak: str | None) -> dict[str, Any]:

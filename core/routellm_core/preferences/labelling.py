@@ -163,6 +163,8 @@ def estimate_cost(
         prompt_field: The column of the prompt.
         reference_field: The column of the reference.
     """
+    if not isinstance(answer_tokens, int) or answer_tokens < 1:
+        raise ConfigurationError(f"a judge may write a whole number of tokens, 1 or more, not {answer_tokens!r}")
     known: Mapping[str, object] = {}
     if journal is not None and Path(journal).exists():
         with Journal(journal) as earlier:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from routellm_core.errors import ConfigurationError, MissingColumnError, MissingDependencyError
 from routellm_core.preferences.normalise import first_user_turn, turns_in_text
-from routellm_core.preferences.partial_files import partial_path
+from routellm_core.preferences.partial_files import check_writable, partial_path
 
 SUFFIXES = (".jsonl", ".csv", ".parquet")
 BATCH_ROWS = 8192
@@ -278,13 +278,12 @@ def check_table_name(path: str | os.PathLike[str]) -> Path:
     """Return the path of a table that is to be written; worth asking before long work whose result it will be.
 
     Raises:
-        ConfigurationError: If the name has another ending than tables have, or its folder is not there.
+        ConfigurationError: If the name has another ending than tables have, or it cannot be written.
     """
     target = Path(path)
     if target.suffix.lower() not in SUFFIXES:
         raise ConfigurationError(f"{str(path)!r}: the name of a table must end in {', '.join(SUFFIXES)}")
-    if not target.parent.is_dir():
-        raise ConfigurationError(f"{str(path)!r} cannot be written: there is no folder {str(target.parent)!r}")
+    check_writable(target)
     return target
 
 

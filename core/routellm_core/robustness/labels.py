@@ -40,8 +40,10 @@ def permutation_labels(
             "cloze", which does not show the choices: all orders are one prompt.
     """
     if rule == "cloze":
-        raise ConfigurationError("rule 'cloze' does not show the choices, so all their orders are one prompt: average over "
-                                 "demonstrations, or take rule 'symbol' or 'hybrid'")  # fmt: skip
+        raise ConfigurationError(
+            "rule 'cloze' does not show the choices, so all their orders are one prompt: average over demonstrations, or take "
+            "rule 'symbol' or 'hybrid'"
+        )
     orders = sorted({len(item.choices) for item in items})
     rounds = [
         ([rotate_choices(item, steps) for item in items if steps < len(item.choices)], None)

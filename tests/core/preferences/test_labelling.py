@@ -344,6 +344,12 @@ def test_the_estimate_takes_other_scripts_for_a_token_a_character(tmp_path):
     assert estimate("\u6f22" * 4000) - estimate("\u6f22" * 400) == 3600
 
 
+def test_an_estimate_needs_a_number_of_tokens(tmp_path):
+    source = table(tmp_path / "a.jsonl", answers(1))
+    with pytest.raises(ConfigurationError, match="a whole number of tokens, 1 or more, not 'many'"):
+        estimate_cost(source, method="score", judge="j", answer_tokens="many")
+
+
 def test_options_are_added_and_left_out(tmp_path):
     openai = pytest.importorskip("openai")
     source = table(tmp_path / "answers.jsonl", answers(1))
