@@ -23,7 +23,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from routellm_core.constraints import Capabilities
-from routellm_core.engine import RoutingEngine, Section
+from routellm_core.engine import RoutingEngine
 from routellm_core.errors import ConfigurationError, RouteLLMError
 from routellm_core.plan import OnRouterError, Plan, router_for_references
 from routellm_core.policies import get_policy
@@ -34,6 +34,7 @@ from routellm_core.routers.assumed import AssumedRouter
 from routellm_core.routers.base import Router
 from routellm_core.routers.calibrated import CalibratedRouter
 from routellm_core.scoring import ScoringService
+from routellm_core.sections import Section
 from routellm_core.sessions import MemorySessionStore
 from routellm_core.traffic import DecisionLog, LoggedPrompts
 

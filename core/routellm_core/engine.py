@@ -5,8 +5,8 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from copy import copy
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol, Self, overload
+from dataclasses import replace
+from typing import Any, Literal, Self, overload
 
 from routellm_core.constraints import Capabilities
 from routellm_core.decision import RoutingDecision, RoutingRequest
@@ -19,33 +19,10 @@ from routellm_core.registry import load_router
 from routellm_core.routers.base import Router
 from routellm_core.scope import current_scope
 from routellm_core.scoring import Row, ScoringService
+from routellm_core.sections import Section, SectionSource, all_prices, require_chain, with_states_of
 from routellm_core.sessions import MemorySessionStore, SessionStore
-from routellm_core.task_state import TaskState
 from routellm_core.texts import require_list
 from routellm_core.traffic import DecisionLog
-
-
-@dataclass(frozen=True, kw_only=True)
-class Section:
-    """One chain of the configuration, ready to decide: its plan, who scores for it, and what its calls were like so far."""
-
-    plan: Plan
-    scoring: ScoringService
-    chain: str = "default"
-    task: TaskState = field(default_factory=TaskState)
-
-
-class SectionSource(Protocol):
-    """What an engine can be reloaded from; `routellm_core.config.RoutingConfig` is one."""
-
-    def build_sections(self) -> Mapping[str, Section]:
-        """Return every chain by its name."""
-        ...
-
-    def build_log(self) -> DecisionLog | None:
-        """Return the decision log; None if there is none."""
-        ...
-
 
 _DEFAULT = "default"
 
@@ -145,7 +122,7 @@ class RoutingEngine:
         self._sections = sections
         self._known_models = {name for section in sections.values() for name in section.plan.candidates}
         plan = sections[chain].plan
-        self.ledger = Ledger(_all_prices(sections), plan.strong)
+        self.ledger = Ledger(all_prices(sections), plan.strong)
 
     @classmethod
     def from_source(cls, source: SectionSource, chain: str) -> Self:
@@ -160,7 +137,7 @@ class RoutingEngine:
         """
         sections = source.build_sections()
         engine = cls.__new__(cls)
-        _require_chain(chain, sections, ConfigurationError)
+        require_chain(chain, sections, ConfigurationError)
         engine._set_up(sections, chain)
         engine.log = source.build_log()
         return engine
@@ -177,14 +154,14 @@ class RoutingEngine:
             ConfigurationError: If it cannot be taken over; then nothing has changed.
         """
         sections = source.build_sections()
-        _require_chain(self._chain, sections, ConfigurationError)
+        require_chain(self._chain, sections, ConfigurationError)
         new = sorted({name for section in sections.values() for name in section.plan.candidates} - self._known_models)
         if new:
             raise ConfigurationError(f"a reload cannot add models ({', '.join(new)}); make a new engine for them")
-        kept = {name: _with_states_of(self._sections.get(name), section) for name, section in sections.items()}
+        kept = {name: with_states_of(self._sections.get(name), section) for name, section in sections.items()}
         if (log := source.build_log()) is None or self.log is None or log.settings != self.log.settings:
             self.log = log
-        self.ledger.update_prices(_all_prices(kept), kept[self._chain].plan.strong)
+        self.ledger.update_prices(all_prices(kept), kept[self._chain].plan.strong)
         self._sections = kept  # one assignment: a call sees the old configuration or the new one
 
     def __repr__(self) -> str:
@@ -415,7 +392,7 @@ class RoutingEngine:
     def _section(self, chain: str | None, sections: Mapping[str, Section]) -> Section:
         asked = chain if chain is not None else current_scope().chain
         if asked is not None:
-            _require_chain(asked, sections, UnknownTargetError)
+            require_chain(asked, sections, UnknownTargetError)
         return sections[self._chain if asked is None else asked]
 
 
@@ -470,23 +447,3 @@ class _Batch:
     def decisions(self) -> list[RoutingDecision | RouteLLMError]:
         """Return what came of every call, in the order of the requests."""
         return [result for result in self._results if result is not None]
-
-
-def _require_chain(chain: str, sections: Mapping[str, Section], error: type[RouteLLMError]) -> None:
-    if chain not in sections:
-        raise error(f"chain={chain!r} is not in the configuration; there are: {', '.join(sections)}")
-
-
-def _all_prices(sections: Mapping[str, Section]) -> dict[str, Price]:
-    return {name: price for section in sections.values() for name, price in section.plan.prices.items()}
-
-
-def _with_states_of(old: Section | None, new: Section) -> Section:
-    if old is None:
-        return new
-    same = (old.plan.candidates, old.plan.router.fingerprint) == (new.plan.candidates, new.plan.router.fingerprint)
-    if same and old.plan.references == new.plan.references and old.plan.uses_distance == new.plan.uses_distance:
-        new = replace(new, task=old.task)
-    if old.plan.sessions is None or new.plan.sessions is None:
-        return new
-    return replace(new, plan=replace(new.plan, sessions=old.plan.sessions))

@@ -5,7 +5,6 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -13,8 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from routellm_core.errors import ConfigurationError
-from routellm_core.preferences.normalise import first_user_turn, normalise_text, turns_from_json
-from routellm_core.preferences.tables import BATCH_ROWS, Batch, Table, write_table
+from routellm_core.preferences.battle_layouts import layout_of
+from routellm_core.preferences.normalise import normalise_text
+from routellm_core.preferences.tables import BATCH_ROWS, Table, write_table
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +25,6 @@ BATTLE_COLUMNS = ("prompt", "model_a", "model_b", "winner", "source")
 
 _OUTCOMES = {"model_a": 1.0, "model_b": 0.0, "tie": 0.5, "tie (bothbad)": 0.5}
 _WINNERS: dict[float, Winner] = {1.0: "model_a", 0.0: "model_b", 0.5: "tie"}
-_ARENA_FLAGS = ("winner_model_a", "winner_model_b", "winner_tie")
 
 
 @dataclass(frozen=True)
@@ -258,7 +257,7 @@ def iter_battles(
 ) -> Iterator[PreferenceDataset]:
     """Read battles from a table a batch at a time, for a table larger than memory; see `read_battles`."""
     table = Table(source, token=token)
-    read = _layout(table.columns, prompt_field)
+    read = layout_of(table.columns, prompt_field)
     optional = ("source", "weight")
     for batch in table.batches(read.required, optional, size=size):
         prompts, winners = read.prompts(batch), read.winners(batch)
@@ -327,11 +326,6 @@ def battle_rows(dataset: PreferenceDataset) -> Iterator[dict[str, Any]]:
         values = (battle.prompt, battle.model_a, battle.model_b, battle.winner, battle.source)
         row: dict[str, Any] = dict(zip(BATTLE_COLUMNS, values, strict=True))
         yield row if weight is None else {**row, "weight": weight}
-
-
-def prompt_reader(columns: Sequence[str], prompt_field: str = "prompt") -> Callable[[Batch], list[str]]:
-    """Return how to read the prompts of a table with these columns, whatever its layout."""
-    return _layout(columns, prompt_field).prompts
 
 
 class _Collector:
@@ -420,43 +414,6 @@ class _Collector:
             weight=weight,
             self_battles=self.self_battles,
         )
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """How a kind of table says what was asked and who won."""
-
-    required: tuple[str, ...]
-    prompts: Callable[[Batch], list[str]]
-    winners: Callable[[Batch], list[Any]]
-
-
-def _layout(columns: Sequence[str], prompt_field: str) -> _Layout:
-    models = ("model_a", "model_b")
-    if _ARENA_FLAGS[0] in columns and "winner" not in columns:
-        return _Layout((prompt_field, *models, *_ARENA_FLAGS), partial(_listed_turns, field=prompt_field), _flagged)
-    field = "conversation_a" if "conversation_a" in columns and prompt_field not in columns else prompt_field
-    return _Layout(
-        (field, *models, "winner"), lambda batch: batch.prompts(field), lambda batch: list(batch.columns["winner"])
-    )
-
-
-def _listed_turns(batch: Batch, field: str) -> list[str]:
-    values = enumerate(batch.require(field))
-    return [first_user_turn(turns_from_json(value, batch.where(i)), batch.where(i)) for i, value in values]
-
-
-def _flagged(batch: Batch) -> list[str]:
-    flags = np.stack([batch.floats(name) for name in _ARENA_FLAGS], axis=1)
-    wrong = ~(np.isin(flags, (0.0, 1.0)).all(axis=1) & (flags.sum(axis=1) == 1))
-    if wrong.any():
-        row = int(np.argmax(wrong))
-        raise ConfigurationError(
-            f"{batch.where(row)}: exactly one of {', '.join(_ARENA_FLAGS)} must be 1 and the others 0, "
-            f"not {flags[row].tolist()}"
-        )
-    labels = ("model_a", "model_b", "tie")
-    return [labels[i] for i in flags.argmax(axis=1).tolist()]
 
 
 def _index(texts: Sequence[str], known: dict[str, int], dtype: Any) -> NDArray[Any]:

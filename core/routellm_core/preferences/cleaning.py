@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from routellm_core.embedders.foreign import EmbedderLike
+from routellm_core.preferences.battle_layouts import layout_of
 from routellm_core.preferences.battles import (
     BATTLE_COLUMNS,
     PreferenceDataset,
     Source,
     battle_rows,
     iter_battles,
-    prompt_reader,
 )
 from routellm_core.preferences.decontamination import SIMILARITY, EvaluationPrompts
 from routellm_core.preferences.filters import Filtered, drop_duplicates, drop_short, keep_languages
@@ -164,7 +164,7 @@ def decontaminate_table(
     held_out = [pair for name in evaluations for pair in _prompts(name, evaluation_field)]
     known = EvaluationPrompts([prompt for _, prompt in held_out], embedder=embedder, similarity=similarity)
     table = Table(source)
-    read = prompt_reader(table.columns, prompt_field)
+    read = layout_of(table.columns, prompt_field).prompts
     report = DecontaminationReport(source, 0, 0, known.similarity, known.embedder_id, [])
 
     def rows() -> Iterator[dict[str, Any]]:
@@ -212,7 +212,7 @@ def _noted(filtered: Filtered, report: SourceReport) -> PreferenceDataset:
 
 def _prompts(source: str, field: str) -> Iterator[tuple[str, str]]:
     table = Table(source)
-    read = prompt_reader(table.columns, field)
+    read = layout_of(table.columns, field).prompts
     for batch in table.batches():
         yield from ((batch.where(i), prompt) for i, prompt in enumerate(read(batch)))
 
