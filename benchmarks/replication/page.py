@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.replication.comparison import RECORD, compare, compared_lines
 from benchmarks.replication.page_datasets import benchmark_datasets
-from benchmarks.replication.page_language import LANGUAGE_ROUTERS, SETS
+from benchmarks.replication.page_language import LANGUAGE_ROUTERS, SETS, battles_seen, judge_gain
 from benchmarks.replication.page_minds import multiple_minds
 from benchmarks.replication.page_routellm import routellm
 from benchmarks.replication.page_targets import targets
@@ -147,6 +147,8 @@ def traced(tail: str, stored: Stored) -> str:
             "gold_verdict": verdicts[above(gap)],
             "arena_prompts": str(data["arena"]["prompts"]),
             "judge_battles": str(data["judge"]["battles"]),
+            **{f"{router}_battles": battles_seen(router, stored) for router in LANGUAGE_ROUTERS},
+            "bert_judge_gsm8k": judge_gain("bert", "GSM8K", stored),
             "gsm8k": str(data["benchmarks"]["GSM8K"]),
             "gsm8k_labels": str(gsm8k),
             "tasks": " and ".join(str(len(pool["tasks"])) for pool in pools),

@@ -19,6 +19,9 @@ from benchmarks.replication.writing import (
 
 SETS = ("arena", "arena-gold", "arena-judge", "arena-judge-gold")
 LANGUAGE_ROUTERS = ("bert", "causal_llm")
+BATCHES = {"bert": 16, "causal_llm": 8}
+"""Battles a step: what the configurations of the two trainers take."""
+
 PAPER = {  # benchmark -> router, training set -> CPT50, CPT80, APGR (Tables 1 to 3)
     "MMLU": {
         "bert, arena": "49.43 / 77.80 / .502",
@@ -66,12 +69,11 @@ def router_lines(router: str, found: list[Any], stored: Stored) -> list[str]:
     """Write the tables of one router."""
     trained = stored.result(f"language_models-{router}-arena") or {}
     base = "all-MiniLM-L6-v2 (22 million weights)" if router == "bert" else "SmolLM2-135M-Instruct by LoRA"
-    batch = 16 if router == "bert" else 8
     lines = [
         f"### {router}, on a small model",
         "",
-        f"{base}, {trained.get('steps')} steps of {batch} battles, the first 96 tokens of a prompt; the paper takes about 2,000",
-        "steps. Learning rate and steps were set before anything was measured, and not tuned; how many prompts are measured",
+        f"{base}, {trained.get('steps')} steps of {BATCHES[router]} battles, the first 96 tokens of a prompt; the paper takes about",
+        "2,000 steps. Learning rate and steps were set before anything was measured, and not tuned; how many prompts are measured",
         "was raised once, for a first run on fewer left all intervals wide. mf, sw_ranking and length are measured on the same",
         "prompts, drawn at random where they are not all of a benchmark, so they stand here once more.",
         "",
@@ -98,6 +100,20 @@ def router_lines(router: str, found: list[Any], stored: Stored) -> list[str]:
         lines += table(["router, training set", "CPT50", "CPT80", "APGR", "paper"], rows)
         lines += table(["paired difference", "APGR [95%]", "CPT80 [95%]"], gaps)
     return lines
+
+
+def battles_seen(router: str, stored: Stored) -> str:
+    """Write how many battles one of the two is trained on, with repeats."""
+    trained = stored.result(f"language_models-{router}-arena")
+    return "-" if trained is None else f"{trained['steps'] * BATCHES[router]:,}"
+
+
+def judge_gain(router: str, benchmark: str, stored: Stored) -> str:
+    """Write what judge labels add to the APGR of one of the two."""
+    part = stored.result(f"language_tables-{router}-arena-judge")
+    return (
+        "-" if part is None else interval(part["benchmarks"][benchmark]["less"][f"{router}, arena"]["apgr"], sign=True)
+    )
 
 
 def claims_of(stored: Stored) -> list[Claim]:

@@ -136,9 +136,8 @@ def _train(
     trainer: Trainer, training: Any, validation: Any, reader: Any, config: Any, out: Path, *, resume: bool
 ) -> tuple[Any, Any, OutcomeTable | None]:
     """Train; return the router, the report, and what its figures of the pair are of."""
-    if (
-        trainer.learns == "outcomes"
-    ):  # the router is fitted to all prompts in the end: none is left that it has not seen
+    if trainer.learns == "outcomes":
+        # The router is fitted to all prompts in the end: none is left that it has not seen.
         return *trainer.run(training, reader, config), None
     options: dict[str, Any] = {}
     if trainer.resumes:
