@@ -72,10 +72,10 @@ def router_lines(router: str, found: list[Any], stored: Stored) -> list[str]:
     lines = [
         f"### {router}, on a small model",
         "",
-        f"{base}, {trained.get('steps')} steps of {BATCHES[router]} battles, the first 96 tokens of a prompt; the paper takes about",
-        "2,000 steps. Learning rate and steps were set before anything was measured, and not tuned; how many prompts are measured",
-        "was raised once, for a first run on fewer left all intervals wide. mf, sw_ranking and length are measured on the same",
-        "prompts, drawn at random where they are not all of a benchmark, so they stand here once more.",
+        f"{base}, {trained.get('steps')} steps of {BATCHES[router]} battles, the first 96 tokens of a prompt; the paper takes",
+        "about 2,000 steps. Learning rate and steps were set before anything was measured, and not tuned; how many prompts are",
+        "measured was raised once, for a first run on fewer left all intervals wide. mf, sw_ranking and length are measured on",
+        "the same prompts, drawn at random where they are not all of a benchmark, so they stand here once more.",
         "",
     ]
     for benchmark in found[0]["benchmarks"]:
